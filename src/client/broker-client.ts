@@ -18,6 +18,13 @@ export interface PeekedMessage {
   body: unknown;
   /** Only for a body that could not be written as asked. */
   encoding?: "base64";
+  /** What its header says; each is left out if it does not. */
+  key?: string;
+  tag?: string;
+  /** A decimal number of 64 bits. */
+  trace_id?: string;
+  /** The JSON of its header, or its text if it is none. */
+  headers?: unknown;
   /** Only of channels: in_flight, waiting, requeued or deferred. */
   state?: string;
   attempts?: number;
@@ -33,10 +40,15 @@ export interface MessagePage {
   /** Only of topics: the sequences of the oldest message, and of the one that comes next. */
   beginning?: number;
   end?: number;
+  /** Only of topics with several partitions: the one that these messages are of, and all that the broker has. */
+  partition?: number;
+  partitions?: number[];
 }
 
 export interface PageOptions {
   from?: LogPosition;
+  /** Default: the first one that the broker has. */
+  partition?: number;
   /** Default 100, at most 1,000. */
   limit?: number;
   format?: PeekFormat;
@@ -48,11 +60,28 @@ export interface ChannelOptions {
   /** Where a new channel begins. */
   start?: LogPosition;
   order?: "none" | "key" | "partition";
-  /** Messages that do not fit are finished without being delivered. */
-  filter?: MessageFilter;
+  /** Messages that do not fit are finished without being delivered; null: all fit. */
+  filter?: MessageFilter | WireFilter | null;
   /** A message that was delivered so often is published to `deadLetterTopic`, and finished. One needs the other. */
   maxAttempts?: number;
   deadLetterTopic?: string;
+}
+
+/** A filter as brokers have it (docs/order.md). */
+export interface WireFilter {
+  type: number;
+  [member: string]: unknown;
+}
+
+/** How a channel delivers its messages. */
+export interface ChannelSettings {
+  topic_name: string;
+  channel_name: string;
+  order: "none" | "key" | "partition";
+  filter: WireFilter | null;
+  /** 0: without end. */
+  max_attempts: number;
+  dead_letter_topic: string;
 }
 
 /** How long a topic keeps messages that all channels have finished. */
@@ -89,6 +118,13 @@ export interface DrainProgress {
 /** Values for a call's query. Those that are undefined are left out. */
 type Query = Record<string, string | number | undefined>;
 
+interface StatsOptions {
+  topic?: string;
+  channel?: string;
+  partitions?: boolean;
+  signal?: AbortSignal;
+}
+
 /**
  * Calls a broker over HTTP: nsqd's calls, and bunsq's own for replay and inspection.
  *
@@ -110,8 +146,9 @@ export class BrokerClient {
     return this.get("/info", {}, signal);
   }
 
-  stats({ topic, channel, signal }: { topic?: string; channel?: string; signal?: AbortSignal } = {}): Promise<Record<string, unknown>> {
-    return this.get("/stats", { format: "json", topic, channel }, signal);
+  /** @param partitions false: without the figures of each partition, for which the sums are enough */
+  stats({ topic, channel, partitions = true, signal }: StatsOptions = {}): Promise<Record<string, unknown>> {
+    return this.get("/stats", { format: "json", topic, channel, include_partitions: partitions ? undefined : "false" }, signal);
   }
 
   /** @param partitions how many it has, also if it exists and has fewer; only bunsq has several. Default: one, or those that it has */
@@ -137,14 +174,8 @@ export class BrokerClient {
 
   /** Makes a channel, or gives one that exists the settings. */
   createChannel(topic: string, channel: string, options: ChannelOptions & { signal?: AbortSignal } = {}): Promise<void> {
-    const { start, order, filter, maxAttempts, deadLetterTopic, signal } = options;
-    const settings = {
-      ordered: order,
-      filter: filter && JSON.stringify(wireFilter(filter)),
-      max_attempts: maxAttempts,
-      dead_letter_topic: deadLetterTopic,
-    };
-    return this.post("/channel/create", { topic, channel, start: positionText(start), ...settings }, signal);
+    const { start, signal } = options;
+    return this.post("/channel/create", { topic, channel, start: positionText(start), ...settingsQuery(options) }, signal);
   }
 
   deleteChannel(topic: string, channel: string, signal?: AbortSignal): Promise<void> {
@@ -171,8 +202,8 @@ export class BrokerClient {
   }
 
   /** A page of a topic's log. */
-  peek(topic: string, { from, limit, format, signal }: PageOptions = {}): Promise<MessagePage> {
-    return this.get<MessagePage>("/topic/messages", { topic, from: positionText(from), limit, format }, signal);
+  peek(topic: string, { from, limit, format, partition, signal }: PageOptions = {}): Promise<MessagePage> {
+    return this.get<MessagePage>("/topic/messages", { topic, partition, from: positionText(from), limit, format }, signal);
   }
 
   /** A page of a channel's messages in a state. */
@@ -180,9 +211,9 @@ export class BrokerClient {
     topic: string,
     channel: string,
     state: "in_flight" | "waiting" | "deferred",
-    { from, limit, format, signal }: PageOptions = {},
+    { from, limit, format, partition, signal }: PageOptions = {},
   ): Promise<MessagePage> {
-    const query = { topic, channel, state, from: positionText(from), limit, format };
+    const query = { topic, channel, partition, state, from: positionText(from), limit, format };
     return this.get<MessagePage>("/channel/messages", query, signal);
   }
 
@@ -245,6 +276,26 @@ export class BrokerClient {
     return this.postJson<Retention>("/topic/retention", { topic, ...query }, signal);
   }
 
+  /** Gives a topic more partitions. It never gets fewer again, and keys move to others (docs/order.md). */
+  expandTopic(topic: string, partitions: number, signal?: AbortSignal): Promise<void> {
+    return this.post("/topic/partition/expand", { topic, partition_num: partitions }, signal);
+  }
+
+  /** How a channel delivers its messages. */
+  channelSettings(topic: string, channel: string, signal?: AbortSignal): Promise<ChannelSettings> {
+    return this.get<ChannelSettings>("/channel/settings", { topic, channel }, signal);
+  }
+
+  /** Changes how a channel delivers its messages. What is not given stays as it is. */
+  setChannelSettings(
+    topic: string,
+    channel: string,
+    settings: Omit<ChannelOptions, "start">,
+    signal?: AbortSignal,
+  ): Promise<ChannelSettings> {
+    return this.postJson<ChannelSettings>("/channel/settings", { topic, channel, ...settingsQuery(settings) }, signal);
+  }
+
   /** The shape is the broker's promise. */
   private get<Answer>(path: string, query: Query, signal: AbortSignal | undefined): Promise<Answer> {
     return getJson(this.address, withQuery(path, query), this.options, signal) as Promise<Answer>;
@@ -258,6 +309,15 @@ export class BrokerClient {
     const request = { method: "POST", path: withQuery(path, query) } as const;
     return parseObject(this.address, await call(this.address, request, this.options, signal)) as Answer;
   }
+}
+
+function settingsQuery({ order, filter, maxAttempts, deadLetterTopic }: ChannelOptions): Query {
+  return {
+    ordered: order,
+    filter: filter === null ? "" : filter && JSON.stringify("type" in filter ? filter : wireFilter(filter)),
+    max_attempts: maxAttempts,
+    dead_letter_topic: deadLetterTopic,
+  };
 }
 
 function withQuery(path: string, query: Query): string {

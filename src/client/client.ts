@@ -3,6 +3,7 @@ export type { Done, Receipt } from "./batch.ts";
 export {
   BrokerClient,
   type ChannelOptions,
+  type ChannelSettings,
   type DrainProgress,
   type LogPosition,
   type MessagePage,
@@ -11,6 +12,7 @@ export {
   type PeekFormat,
   type Retention,
   type SeekResult,
+  type WireFilter,
 } from "./broker-client.ts";
 export type { BrokerSource } from "./broker-list.ts";
 export type { ConnectionOptions, DeliveryOptions } from "./connection-options.ts";

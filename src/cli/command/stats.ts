@@ -15,6 +15,10 @@ export interface Counts {
   timeouts: number;
   consumers: number;
   isPaused: boolean;
+  /** How many partitions a topic has; 1 for a channel. */
+  partitions: number;
+  /** What a channel delivers one after the other: `none`, `key` or `partition`. */
+  order: string;
 }
 
 /**
@@ -24,7 +28,9 @@ export interface Counts {
  * @throws ClientError if a broker does not answer
  */
 export async function readCounts(brokers: readonly Broker[], topic?: string): Promise<Counts[]> {
-  const answers = await Promise.all(brokers.map(({ client }) => client.stats(topic === undefined ? {} : { topic })));
+  const answers = await Promise.all(
+    brokers.map(({ client }) => client.stats({ partitions: false, ...(topic === undefined ? {} : { topic }) })),
+  );
   return addUp(answers.flatMap(countsOf));
 }
 
@@ -50,7 +56,14 @@ function counts(topic: string, channel: string | undefined, from: Readonly<Recor
     timeouts: number("timeout_count"),
     consumers: number("client_count"),
     isPaused: from.paused === true,
+    partitions: Math.max(1, number("partition_num")),
+    order: orderIn(from.delivery),
   };
+}
+
+function orderIn(delivery: unknown): string {
+  if (typeof delivery !== "object" || delivery === null || !("order" in delivery)) return "none";
+  return typeof delivery.order === "string" ? delivery.order : "none";
 }
 
 function objects(value: unknown): Record<string, unknown>[] {
@@ -73,6 +86,8 @@ function addUp(all: readonly Counts[]): Counts[] {
       sum.timeouts += one.timeouts;
       sum.consumers += one.consumers;
       sum.isPaused ||= one.isPaused;
+      sum.partitions = Math.max(sum.partitions, one.partitions);
+      if (sum.order === "none") sum.order = one.order;
     }
   }
   return [...sums.values()].sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
@@ -95,7 +110,20 @@ export function countsJson({
   timeouts,
   consumers,
   isPaused,
+  partitions,
+  order,
 }: Counts): object {
   const name = { topic, channel: channel ?? null };
-  return { ...name, depth, in_flight: inFlight, deferred, messages, requeues, timeouts, consumers, paused: isPaused };
+  return {
+    ...name,
+    depth,
+    in_flight: inFlight,
+    deferred,
+    messages,
+    requeues,
+    timeouts,
+    consumers,
+    paused: isPaused,
+    ...(channel === undefined ? { partitions } : { order }),
+  };
 }

@@ -1,6 +1,7 @@
-import type { BrokerClient } from "../../client/bun.ts";
+import type { BrokerClient, ChannelSettings } from "../../client/bun.ts";
 import { ACTION_TABLE, type ActionFlags, actionCommand, carryOut, DESTRUCTIVE_TABLE } from "../command/action.ts";
 import { type Command, command, commandGroup } from "../command/command.ts";
+import { DELIVERY_FLAGS, type DeliveryFlags, deliveryOptions } from "../command/delivery-flags.ts";
 import { CHANNEL, checkName, TOPIC } from "../command/words.ts";
 import type { StringFlag } from "../flag.ts";
 import type { FlagTable } from "../flags.ts";
@@ -11,7 +12,9 @@ const WORDS = [TOPIC, CHANNEL];
 export const POSITIONS =
   "A POSITION is beginning, end, ago:10m, a time (2026-11-22T08:00:00Z), a message's id, or its number in the log (sequence:1234).";
 
-interface CreateFlags extends ActionFlags {
+interface SettingsFlags extends ActionFlags, DeliveryFlags {}
+
+interface CreateFlags extends SettingsFlags {
   start: string;
 }
 
@@ -23,7 +26,8 @@ const startFlag: StringFlag = {
   doc: "position in the topic's log at which a new channel begins; a channel that exists stays where it is",
 };
 
-const CREATE_TABLE: FlagTable<CreateFlags> = { options: { ...ACTION_TABLE.options, start: startFlag }, others: [] };
+const SETTINGS_TABLE: FlagTable<SettingsFlags> = { options: { ...ACTION_TABLE.options, ...DELIVERY_FLAGS }, others: [] };
+const CREATE_TABLE: FlagTable<CreateFlags> = { options: { ...SETTINGS_TABLE.options, start: startFlag }, others: [] };
 
 const namesOf = (words: readonly string[]) => ({ topic: checkName("topic", words[0]), channel: checkName("channel", words[1]) });
 
@@ -49,19 +53,48 @@ function simple(
 const create = command({
   name: "create",
   summary: "make a channel",
-  about: POSITIONS,
+  about: `${POSITIONS}\nA channel that exists gets the settings that are given.`,
   words: WORDS,
   table: CREATE_TABLE,
   run: (call) => {
     const { topic, channel } = namesOf(call.words);
     const { start } = call.options;
+    const settings = deliveryOptions(call.options, call.given);
     return carryOut(call, {
       topic,
       done: `created channel ${channel} of ${topic}`,
-      at: (client) => client.createChannel(topic, channel, start === "" ? {} : { start }),
+      at: (client) => client.createChannel(topic, channel, { ...(start === "" ? {} : { start }), ...settings }),
     });
   },
 });
+
+const settings = command({
+  name: "settings",
+  summary: "show or set how a channel delivers its messages",
+  about: "Without a flag they are shown and stay as they are; so does each that is not given. docs/order.md explains them.",
+  words: WORDS,
+  table: SETTINGS_TABLE,
+  run: (call) => {
+    const { topic, channel } = namesOf(call.words);
+    const changes = deliveryOptions(call.options, call.given);
+    const isSet = Object.keys(changes).length > 0;
+    return carryOut(call, {
+      topic,
+      done: `${isSet ? "set settings" : "settings"} of channel ${channel} of ${topic}`,
+      at: (client) => (isSet ? client.setChannelSettings(topic, channel, changes) : client.channelSettings(topic, channel)),
+      tell: (now) => ({ text: describe(now), json: now }),
+    });
+  },
+});
+
+function describe({ order, filter, max_attempts: attempts, dead_letter_topic: deadLetters }: ChannelSettings): string {
+  const parts = [
+    order === "none" ? "no order" : `ordered by ${order}`,
+    filter === null ? "no filter" : `filter ${JSON.stringify(filter)}`,
+    attempts === 0 ? "attempts without end" : `${attempts} attempts, then to ${deadLetters}`,
+  ];
+  return parts.join("; ");
+}
 
 const seek = command({
   name: "seek",
@@ -99,5 +132,6 @@ export const channelCommand = commandGroup("channel", "Make, change, move and de
   simple("empty", "drop all messages of a channel, also those in flight", ["emptied", "drop all messages of"], (client, topic, channel) =>
     client.emptyChannel(topic, channel),
   ),
+  settings,
   seek,
 ]);

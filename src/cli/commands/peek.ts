@@ -13,6 +13,7 @@ interface PeekFlags extends BrokerFlags {
   from: string;
   limit: number;
   state: State;
+  partition: number;
   json: boolean;
 }
 
@@ -33,6 +34,19 @@ const stateFlag: ChoiceFlag<State> = {
   doc: "which of a channel's messages: in_flight, waiting or deferred",
 };
 
+const partitionFlag: IntFlag = {
+  name: "partition",
+  kind: "int",
+  own: true,
+  default: 0,
+  defaultDoc: "all, one after the other",
+  min: 0,
+  max: 1023,
+  doc: "only this partition",
+};
+/** A message is in one partition. */
+const MESSAGE_ID = /^[0-9a-f]{16}$/;
+
 /** A broker gives at most this many messages at a time. */
 const MAX_PAGE = 1000;
 
@@ -42,7 +56,10 @@ export const peekCommand = command<PeekFlags>({
   summary: "Show messages without consuming them",
   about: `Shows what is in the topic's log, or, with a channel, those of its messages that are in a state.\n${POSITIONS}`,
   words: [TOPIC, { ...CHANNEL, isOptional: true }],
-  table: { options: { ...BROKER_FLAGS, from: fromFlag, limit: limitFlag, state: stateFlag, json: jsonFlag }, others: [] },
+  table: {
+    options: { ...BROKER_FLAGS, from: fromFlag, limit: limitFlag, state: stateFlag, partition: partitionFlag, json: jsonFlag },
+    others: [],
+  },
   run: async (call) => {
     const topic = checkName("topic", call.words[0]);
     const channel = call.words[1] === undefined ? undefined : checkName("channel", call.words[1]);
@@ -63,22 +80,35 @@ async function* messages(
   client: BrokerClient,
   topic: string,
   channel: string | undefined,
-  { options: { from, limit, state } }: Call<PeekFlags>,
+  { options: { from, limit, state, partition }, given }: Call<PeekFlags>,
 ): AsyncGenerator<PeekedMessage, void> {
-  let next: MessagePage["next"] = from === "" ? null : from;
-  for (let left = limit; left > 0; ) {
-    const options: PageOptions = { limit: Math.min(left, MAX_PAGE), format: "text", ...(next === null ? {} : { from: next }) };
-    const page = channel === undefined ? await client.peek(topic, options) : await client.peekChannel(topic, channel, state, options);
-    yield* page.messages;
-    left -= page.messages.length;
-    if (page.next === null || page.next === page.end || page.next === next) return;
-    next = page.next;
-  }
+  let left = limit;
+  // Which others there are the first page tells.
+  let others: number[] | undefined = given.has(partitionFlag.name) || MESSAGE_ID.test(from) ? [] : undefined;
+  let only = given.has(partitionFlag.name) ? partition : undefined;
+  do {
+    let next: MessagePage["next"] = from === "" ? null : from;
+    while (left > 0) {
+      const options: PageOptions = {
+        ...{ limit: Math.min(left, MAX_PAGE), format: "text" },
+        ...(next === null ? {} : { from: next }),
+        ...(only === undefined ? {} : { partition: only }),
+      };
+      const page = channel === undefined ? await client.peek(topic, options) : await client.peekChannel(topic, channel, state, options);
+      yield* page.messages;
+      left -= page.messages.length;
+      only ??= page.partition;
+      others ??= page.partitions?.filter((index) => index !== page.partition) ?? [];
+      if (page.next === null || page.next === page.end || page.next === next) break;
+      next = page.next;
+    }
+    only = others?.shift();
+  } while (only !== undefined && left > 0);
 }
 
 /** The line above a message: what is known about it beside its body. */
 export function headOf(message: PeekedMessage, terminal: Terminal): string {
-  const { id, sequence, timestamp, size, state, attempts, due } = message;
+  const { id, sequence, timestamp, size, key, tag, trace_id: traceId, headers, state, attempts, due } = message;
   const parts = [
     id ?? "no id yet",
     sequence === null ? "" : `sequence ${sequence}`,
@@ -87,6 +117,10 @@ export function headOf(message: PeekedMessage, terminal: Terminal): string {
     state ?? "",
     attempts === undefined ? "" : `attempts ${attempts}`,
     due === undefined ? "" : `due ${due}`,
+    key === undefined ? "" : `key ${key}`,
+    tag === undefined ? "" : `tag ${tag}`,
+    traceId === undefined ? "" : `trace ${traceId}`,
+    headers === undefined ? "" : `headers ${JSON.stringify(headers)}`,
   ];
   return terminal.style("dim", parts.filter((part) => part !== "").join("  "));
 }

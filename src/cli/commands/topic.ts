@@ -1,9 +1,10 @@
 import type { BrokerClient, Retention } from "../../client/bun.ts";
-import { ACTION_TABLE, type ActionFlags, actionCommand, carryOut } from "../command/action.ts";
+import { ACTION_TABLE, type ActionFlags, actionCommand, carryOut, DESTRUCTIVE_TABLE } from "../command/action.ts";
 import { type Command, command, commandGroup } from "../command/command.ts";
 import { checkName, TOPIC } from "../command/words.ts";
 import type { BoolFlag, IntFlag, StringFlag } from "../flag.ts";
 import { type FlagTable, UsageError } from "../flags.ts";
+import { partitionsCommand } from "./topic-partitions.ts";
 
 const WORDS = [TOPIC];
 
@@ -36,6 +37,22 @@ const RETENTION_TABLE: FlagTable<RetentionFlags> = {
   others: [],
 };
 
+interface CreateFlags extends ActionFlags {
+  partitions: number;
+}
+
+const MOST_PARTITIONS = 1024;
+const partitionsFlag: IntFlag = {
+  name: "partitions",
+  kind: "int",
+  own: true,
+  default: 1,
+  min: 1,
+  max: MOST_PARTITIONS,
+  doc: "how many logs it has, each with its own order",
+};
+const CREATE_TABLE: FlagTable<CreateFlags> = { options: { ...ACTION_TABLE.options, partitions: partitionsFlag }, others: [] };
+
 /** A command that does one thing to a topic. @param ask given: what to ask before */
 function simple(
   name: string,
@@ -47,14 +64,51 @@ function simple(
   return actionCommand({ name, summary, words: WORDS, isDestructive: ask !== undefined }, (words) => {
     const topic = checkName("topic", words[0]);
     return {
-      // A topic to be made is made at all brokers.
-      ...(name === "create" ? {} : { topic }),
+      topic,
       done: `${done} topic ${topic}`,
       ...(ask === undefined ? {} : { question: ask(topic) }),
       at: (client) => at(client, topic),
     };
   });
 }
+
+const create = command({
+  name: "create",
+  summary: "make a topic",
+  about: `With --partitions, a topic that exists gets as many if it has fewer. Each broker gets all of them; a lookup server spreads them over
+brokers: POST /topic/create?topic=TOPIC&partition_num=N there.`,
+  words: WORDS,
+  table: CREATE_TABLE,
+  run: (call) => {
+    const topic = checkName("topic", call.words[0]);
+    const { partitions } = call.options;
+    return carryOut(call, {
+      // At all brokers, since none has it.
+      done: `created topic ${topic}${partitions > 1 ? ` with ${partitions} partitions` : ""}`,
+      at: (client) => client.createTopic(topic, partitions > 1 ? { partitions } : {}),
+    });
+  },
+});
+
+const expand = command({
+  name: "expand",
+  summary: "give a topic more partitions",
+  about: `A topic never gets fewer again. Keys move: a key may have its next message in another partition than its last one, and consumers may
+get the two in either order.`,
+  words: [TOPIC, { name: "PARTITIONS" }],
+  table: DESTRUCTIVE_TABLE,
+  run: (call) => {
+    const topic = checkName("topic", call.words[0]);
+    const count = Number(call.words[1]);
+    if (!Number.isInteger(count) || count < 1 || count > MOST_PARTITIONS) throw new UsageError(`PARTITIONS is 1 to ${MOST_PARTITIONS}`);
+    return carryOut(call, {
+      topic,
+      done: `expanded topic ${topic} to ${count} partitions`,
+      question: `expand topic ${topic} to ${count} partitions, so that keys move and it never has fewer again,`,
+      at: (client) => client.expandTopic(topic, count),
+    });
+  },
+});
 
 const retention = command({
   name: "retention",
@@ -89,7 +143,9 @@ function describe({ time, bytes, default: isDefault, log }: Retention): string {
 
 /** `bunsq topic …` */
 export const topicCommand = commandGroup("topic", "Make, change and delete topics", [
-  simple("create", "make a topic", "created", (client, topic) => client.createTopic(topic)),
+  create,
+  expand,
+  partitionsCommand,
   simple(
     "delete",
     "delete a topic with its channels and all messages",

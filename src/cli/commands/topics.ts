@@ -16,8 +16,13 @@ const COLUMNS: readonly Column<Counts>[] = [
   { title: "DEFERRED", isNumber: true, text: ({ channel, deferred }) => (channel === undefined ? "" : String(deferred)) },
   { title: "MESSAGES", isNumber: true, text: ({ messages }) => String(messages) },
   { title: "CONSUMERS", isNumber: true, text: ({ channel, consumers }) => (channel === undefined ? "" : String(consumers)) },
-  { title: "STATE", text: ({ isPaused }) => (isPaused ? "paused" : "") },
+  { title: "STATE", text: stateOf },
 ];
+
+function stateOf({ isPaused, partitions, order }: Counts): string {
+  const parts = [isPaused ? "paused" : "", partitions > 1 ? `${partitions} partitions` : "", order === "none" ? "" : `ordered by ${order}`];
+  return parts.filter((part) => part !== "").join(", ");
+}
 
 /** `bunsq topics` */
 export const topicsCommand = command<TopicsFlags>({

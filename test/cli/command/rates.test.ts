@@ -5,7 +5,7 @@ import { shortCount, shortDuration, tableLines } from "../../../src/cli/command/
 
 const counts = (changes: Partial<Counts>): Counts => ({
   ...{ topic: "t", channel: "c", depth: 0, inFlight: 0, deferred: 0, messages: 0 },
-  ...{ requeues: 0, timeouts: 0, consumers: 0, isPaused: false },
+  ...{ requeues: 0, timeouts: 0, consumers: 0, isPaused: false, partitions: 1, order: "none" },
   ...changes,
 });
 

@@ -32,7 +32,9 @@ describe("completion in bash", () => {
     "has commands, the commands behind them, their flags and the values of these",
     async () => {
       expect(await inBash("top")).toEqual(expect.arrayContaining(["topics", "topic"]));
-      expect(await inBash("topic", "")).toEqual(["create", "delete", "pause", "unpause", "empty", "retention", "--help"]);
+      const actions = ["create", "expand", "partitions", "delete", "pause", "unpause", "empty", "retention"];
+      expect(await inBash("topic", "")).toEqual([...actions, "--help"]);
+      expect(await inBash("channel", "settings", "t", "c", "--order", "=", "p")).toEqual(["partition"]);
       const tls = ["--tls-cert=", "--tls-insecure", "--tls-key=", "--tls-root-ca-file="];
       expect(await inBash("topic", "delete", "--")).toEqual(["--broker=", "--json", "--lookup=", ...tls, "--yes", "--help"]);
       expect(await inBash("peek", "orders", "--state", "=", "w")).toEqual(["waiting"]);

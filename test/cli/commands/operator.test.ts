@@ -72,6 +72,64 @@ describe("topics and channels", () => {
   }, 60_000);
 });
 
+describe("partitions and order", () => {
+  test("a topic is made with partitions, gets more, and has them listed", async () => {
+    const made = await bunsq("topic", "create", "split", "--partitions=3");
+    expect(made.stdout).toBe(`created topic split with 3 partitions at ${where}\n`);
+    await bunsq("channel", "create", "split", "work");
+    await publish("split", "0", "1", "2", "3");
+    const { stdout } = await bunsq("topic", "partitions", "split");
+    const [titles = "", ...rows] = stdout.trimEnd().split("\n");
+    expect(titles.trim().split(/ {2,}/)).toEqual(["PARTITION", "BROKER", "DEPTH", "IN FLIGHT", "BLOCKED", "MESSAGES", "LOG"]);
+    expect(rows.map((row) => row.trim().split(/ +/).slice(0, 3))).toEqual([
+      ["0", where, "2"],
+      ["1", where, "1"],
+      ["2", where, "1"],
+    ]);
+    expect((await bunsq("topics", "split")).stdout).toMatch(/^split +0 +4 +3 partitions$/m);
+    expect((await bunsq("topic", "expand", "split", "4")).stdout).toBe(`expanded topic split to 4 partitions at ${where}\n`);
+    expect(await json<Json>("topic", "partitions", "split", "work")).toMatchObject({
+      partition_num: 4,
+      missing: [],
+      partitions: [{ partition: 0, depth: 2, log_bytes: null }, {}, {}, { partition: 3, depth: 0 }],
+    });
+    const fewer = await bunsq("topic", "expand", "split", "2");
+    expect([fewer.code, fewer.stderr]).toEqual([1, `POST /topic/partition/expand at ${where}: 400 TOO_FEW_PARTITIONS\n`]);
+    expect((await bunsq("topic", "expand", "split", "many")).code).toBe(2);
+    // All of them are looked at, or one.
+    const bodies = async (...args: string[]) => {
+      const lines = (await bunsq("peek", "split", "--json", ...args)).stdout.trimEnd().split("\n");
+      return lines.map((line) => (JSON.parse(line) as Json).body);
+    };
+    expect(await bodies()).toEqual(["0", "3", "1", "2"]);
+    expect(await bodies("--limit=3")).toEqual(["0", "3", "1"]);
+    expect(await bodies("--partition=1")).toEqual(["1"]);
+    await server.http("POST", "/topic/create?topic=holes&partition_num=3&partitions=1");
+    const holes = await bunsq("topic", "partitions", "holes");
+    expect([holes.code, holes.stderr]).toEqual([1, "no broker has 2 of 3 partitions: 0, 2\n"]);
+    expect((await bunsq("topic", "partitions", "nothing")).stderr).toBe("there is no topic nothing\n");
+  }, 60_000);
+
+  test("a channel's settings are given, shown and changed, and a message's header is shown", async () => {
+    await bunsq("topic", "create", "ordered");
+    const filter = '{"type":1,"filter_ext_key":"region","filter_data":"eu"}';
+    expect((await bunsq("channel", "create", "ordered", "work", "--order=key", `--filter=${filter}`)).code).toBe(0);
+    const shown = await bunsq("channel", "settings", "ordered", "work");
+    expect(shown.stdout).toMatch(/^settings of channel work of ordered at \S+: ordered by key; filter {.*"eu".*}; attempts without end\n$/);
+    const changed = await bunsq("channel", "settings", "ordered", "work", "--filter=", "--max-attempts=3", "--dead-letter-topic=dead");
+    expect(changed.stdout).toBe(
+      `set settings of channel work of ordered at ${where}: ordered by key; no filter; 3 attempts, then to dead\n`,
+    );
+    expect(await json<Json[]>("channel", "settings", "ordered", "work")).toMatchObject([{ order: "key", filter: null, max_attempts: 3 }]);
+    expect((await bunsq("topics", "ordered")).stdout).toContain("ordered by key");
+    expect((await bunsq("channel", "settings", "ordered", "work", "--filter=x")).stderr).toContain("--filter is a JSON object");
+    const refused = await bunsq("channel", "settings", "ordered", "work", "--max-attempts=0", "--json");
+    expect([refused.code, JSON.parse(refused.stdout)[0].error]).toEqual([1, "INVALID_ARG_MAX_ATTEMPTS"]);
+    await server.http("POST", `/pub?topic=ordered&key=user-7&ext=${encodeURIComponent('{"region":"eu"}')}`, "with a key");
+    expect((await bunsq("peek", "ordered")).stdout).toMatch(/ {2}key user-7 {2}headers {.*"region":"eu".*}\nwith a key\n/);
+  }, 60_000);
+});
+
 describe("messages", () => {
   test("are shown, finished and requeued without a consumer of one's own", async () => {
     await bunsq("topic", "create", "seen");
@@ -132,7 +190,10 @@ describe("what is wrong", () => {
     const cases: [string[], string][] = [
       [["topics", "--brokr=x"], "flag provided but not defined: -brokr\ndid you mean -broker?\nsee bunsq topics --help for the flags\n"],
       [["topic", "creat"], 'bunsq topic has no "creat"\ndid you mean create?\nsee bunsq topic --help for the flags\n'],
-      [["topic"], "bunsq topic needs one of create, delete, pause, unpause, empty, retention\nsee bunsq topic --help for the flags\n"],
+      [
+        ["topic"],
+        "bunsq topic needs one of create, expand, partitions, delete, pause, unpause, empty, retention\nsee bunsq topic --help for the flags\n",
+      ],
       [
         ["channel", "seek", "a", "b"],
         "bunsq channel seek needs TOPIC CHANNEL POSITION: POSITION is missing\nsee bunsq channel seek --help for the flags\n",
