@@ -1,69 +1,12 @@
 import { expect, test } from "bun:test";
 import { Random, seedFromEnvironment } from "../../support/random.ts";
+import { KeyModel } from "./support/key-model.ts";
 import type { KeyedConsumer, KeyedDelivery } from "./support/keyed-consumer.ts";
 import { MSG_TIMEOUT_MS, OrderedBroker } from "./support/ordered-broker.ts";
 
 const RUNS = 6;
 const STEPS = 300;
 const KEYS = 12;
-/** A cursor is saved within this: a kill takes back what was finished, or deferred, later. */
-const UNSAVED_MS = 250;
-
-/** A message of one key that a consumer has. */
-interface Held {
-  number: number;
-  consumer: KeyedConsumer;
-  untilMs: number;
-}
-
-/** What is known of one key. Its messages have the numbers 0, 1, … */
-class KeyModel {
-  published = 0;
-  /** All below are finished. */
-  next = 0;
-  held: Held | undefined;
-  /** It is not delivered before this, because of a requeue. */
-  dueMs = 0;
-  /** When which message was finished. */
-  readonly finishedAt: number[] = [];
-  private requeuedAtMs = 0;
-  /** After a kill: the lowest message that may come again. */
-  private lowest: number | undefined;
-
-  onDelivered(number: number, consumer: KeyedConsumer, nowMs: number): void {
-    const { held } = this;
-    if (held !== undefined && nowMs < held.untilMs) throw new Error(`${number} is delivered while ${held.number} is in flight`);
-    if (nowMs < this.dueMs) throw new Error(`${number} is delivered ${this.dueMs - nowMs} ms too early`);
-    if (this.lowest !== undefined && number < this.next && number >= this.lowest) this.next = number;
-    if (number !== this.next) throw new Error(`${number} is delivered, and ${this.next} is next`);
-    this.held = { number, consumer, untilMs: nowMs + MSG_TIMEOUT_MS };
-    this.lowest = undefined;
-  }
-
-  onFinished(nowMs: number): void {
-    this.finishedAt[this.next++] = nowMs;
-    this.held = undefined;
-  }
-
-  onRequeued(nowMs: number, delayMs: number): void {
-    this.held = undefined;
-    this.requeuedAtMs = nowMs;
-    this.dueMs = nowMs + delayMs;
-  }
-
-  onDisconnected(consumer: KeyedConsumer): void {
-    if (this.held?.consumer === consumer) this.held = undefined;
-  }
-
-  onKilled(nowMs: number): void {
-    this.held = undefined;
-    // What came again of none since the kill before may still come.
-    this.lowest = Math.min(this.lowest ?? this.next, this.next);
-    while (this.lowest > 0 && this.finishedAt[this.lowest - 1] > nowMs - UNSAVED_MS) this.lowest--;
-    if (this.requeuedAtMs > nowMs - UNSAVED_MS) this.dueMs = 0;
-  }
-}
-
 /** Plays one run, and checks each delivery. */
 class Run {
   readonly keys: KeyModel[];

@@ -9,9 +9,11 @@ import { IN_ZONE } from "../../../../src/broker/topics/locality.ts";
 import { TraceName } from "../../../../src/broker/trace/trace-name.ts";
 import { ATTEMPTS_OFFSET, ID_OFFSET } from "../../../../src/frame/frame.ts";
 import { bodyAt, encodeHeader, HeaderReader } from "../../../../src/frame/header.ts";
-import { expandSequence, readSequence } from "../../../../src/frame/id.ts";
+import { expandSequence, readPrefix, readSequence } from "../../../../src/frame/id.ts";
 
 export interface KeyedDelivery {
+  /** What the channel has of the message's partition. */
+  part: ChannelPartition;
   sequence: number;
   key: string;
   body: string;
@@ -46,10 +48,6 @@ export class KeyedConsumer implements Consumer {
     };
   }
 
-  private get partition(): ChannelPartition {
-    return this.channel.partitions[0];
-  }
-
   get capacity(): number {
     return Math.max(0, this.readyCount - this.inFlightCount);
   }
@@ -62,9 +60,10 @@ export class KeyedConsumer implements Consumer {
   /** Finishes what came since the last call. @returns the bodies */
   finishAll(): string[] {
     const came = this.deliveries.splice(0);
-    for (const { sequence, body } of came) {
-      const failure = this.partition.finish(this, sequence);
-      if (failure !== undefined) throw new Error(`${body} (${sequence}): ${failure.message} of ${JSON.stringify(came)}`);
+    for (const { part, sequence, body } of came) {
+      const failure = part.finish(this, sequence);
+      if (failure !== undefined)
+        throw new Error(`${body} (${sequence}): ${failure.message} of ${JSON.stringify(came.map((delivery) => delivery.body))}`);
     }
     return came.map(({ body }) => body);
   }
@@ -84,10 +83,11 @@ export class KeyedConsumer implements Consumer {
   closeGracefully(): void {}
 
   private read(buffer: Buffer, from: number, to: number, attempts: number): void {
-    const sequence = expandSequence(readSequence(buffer, from + ID_OFFSET), this.partition.nearSequence);
+    const part = this.channel.partitionOf(readPrefix(buffer, from + ID_OFFSET));
+    const sequence = expandSequence(readSequence(buffer, from + ID_OFFSET), part.nearSequence);
     this.header.read(buffer, from);
     const key = buffer.toString("latin1", this.header.keyFrom, this.header.keyTo);
-    const delivery = { sequence, key, body: buffer.toString("latin1", bodyAt(buffer, from), to), attempts };
+    const delivery = { part, sequence, key, body: buffer.toString("latin1", bodyAt(buffer, from), to), attempts };
     this.deliveries.push(delivery);
     this.onDelivery(delivery);
   }

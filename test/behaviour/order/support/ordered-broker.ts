@@ -15,8 +15,9 @@ export class OrderedBroker implements AsyncDisposable {
   private readonly dataPath = temporaryFolder();
   private consumers: KeyedConsumer[] = [];
 
-  constructor(settings: SettingsJson) {
+  constructor(settings: SettingsJson, partitions = 1) {
     this.cut = new CutBroker(this.dataPath, {});
+    this.cut.broker.registry.topicWith(TOPIC, partitions);
     this.channel.changeSettings(settings);
   }
 
@@ -49,7 +50,8 @@ export class OrderedBroker implements AsyncDisposable {
   publish(body: string, header: { key?: string; tag?: string; text?: string } = {}): void {
     const { registry, turn } = this.cut.broker;
     const bytes = Buffer.from(body, "latin1");
-    registry.topic(TOPIC).partitions[0].publishWithHeader(headerOf(header), bytes, 0, bytes.length, turn.time);
+    const partition = registry.topic(TOPIC).partitionFor(Buffer.from(header.key ?? ""));
+    partition.publishWithHeader(headerOf(header), bytes, 0, bytes.length, turn.time);
   }
 
   /** Ends the turn, and lets time pass. */
