@@ -10,7 +10,7 @@ import { idPrefix } from "../../src/frame/id.ts";
 import { repeat, sized } from "../load/wire.ts";
 import { type Bed, NullTransport } from "./bed.ts";
 import type { Case } from "./cases.ts";
-import { mpubStream, reusable } from "./streams.ts";
+import { mpubStream, pubStream, reusable } from "./streams.ts";
 
 const MESSAGES = 1000;
 const BATCH = 200;
@@ -51,6 +51,13 @@ function published(bed: Bed): Case[] {
       messages: MESSAGES,
       shows: "a part of a batch is a chain of its messages",
       run: publishing(bed, "header-split#ephemeral", batchStream("header-split#ephemeral"), 8),
+    },
+    {
+      group,
+      name: "PUB, plain",
+      messages: MESSAGES,
+      shows: "to compare with",
+      run: publishing(bed, "header-plain#ephemeral", pubStream("header-plain#ephemeral", MESSAGES, BODY.length)),
     },
     {
       group,

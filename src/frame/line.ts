@@ -63,6 +63,14 @@ export class Line {
     return this.buffer.toString("latin1", this.starts[word], this.ends[word]);
   }
 
+  /** Whether a word is `expected`. It makes no string. */
+  is(word: number, expected: Uint8Array): boolean {
+    const start = this.starts[word];
+    if (this.ends[word] - start !== expected.length) return false;
+    for (let i = 0; i < expected.length; i++) if (this.buffer[start + i] !== expected[i]) return false;
+    return true;
+  }
+
   /** The first four bytes of a word, or all of a shorter one, as one number. */
   key(word: number): number {
     let key = 0;

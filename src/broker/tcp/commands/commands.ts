@@ -57,24 +57,20 @@ export function findCommand(line: Line): Command | undefined {
   return undefined;
 }
 
+/** The commands that only Youzan's clients have, the most frequent ones first. */
+const YOUZAN_VERBS: readonly { readonly verb: Uint8Array; readonly command: Command }[] = Object.entries({
+  PUB_EXT,
+  MPUB_EXT,
+  PUB_TRACE,
+  MPUB_TRACE,
+  SUB_ADVANCED,
+  SUB_ORDERED,
+  INTERNAL_CREATE_TOPIC,
+}).map(([verb, command]) => ({ verb: Buffer.from(verb), command }));
+
 /** The command that a line begins with, if only Youzan's clients have it. A client that sends one speaks Youzan's form from then on. */
 export function findYouzanVerb(line: Line): Command | undefined {
-  switch (line.text(0)) {
-    case "PUB_TRACE":
-      return PUB_TRACE;
-    case "PUB_EXT":
-      return PUB_EXT;
-    case "MPUB_TRACE":
-      return MPUB_TRACE;
-    case "MPUB_EXT":
-      return MPUB_EXT;
-    case "SUB_ADVANCED":
-      return SUB_ADVANCED;
-    case "SUB_ORDERED":
-      return SUB_ORDERED;
-    case "INTERNAL_CREATE_TOPIC":
-      return INTERNAL_CREATE_TOPIC;
-  }
+  for (const { verb, command } of YOUZAN_VERBS) if (line.is(0, verb)) return command;
   return undefined;
 }
 
