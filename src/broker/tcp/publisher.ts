@@ -166,7 +166,7 @@ export class Publisher {
   /** Why nothing can be published to the selected topic and partition: there are none, at no broker, or it must be named. */
   checkTarget(): ProtocolError | undefined {
     const { topic, partitionIndex } = this;
-    if (topic === undefined || topic.deleted) return this.makesTopics ? undefined : TOPIC_NOT_EXIST;
+    if (topic === undefined || topic.deleted) return this.makesTopics && partitionIndex === ANY_PARTITION ? undefined : TOPIC_NOT_EXIST;
     if (partitionIndex !== ANY_PARTITION) return topic.hasPartition(partitionIndex) ? undefined : TOPIC_NOT_EXIST;
     return topic.settings.ordered === true ? PARTITION_NEEDED : undefined;
   }

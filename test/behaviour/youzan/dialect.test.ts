@@ -311,6 +311,11 @@ test("a client that negotiated message_headers stays one of NSQ's, and its publi
   expect(frames.map(({ text }) => text)).toEqual(["one", "two", "three", "four", "five"]);
   for (const { id } of frames) expect(id).toMatch(/^[0-9a-f]{16}$/);
 
+  // A partition can only be named where there are some.
+  const early = await youzan(server, { message_headers: true });
+  early.command("PUB_EXT other 5", withHeader("{}", "x"));
+  expect((await early.next()).text).toBe("E_TOPIC_NOT_EXIST ");
+  expect(server.broker.registry.topics.has("other")).toBeFalse();
   const bad = await server.client();
   await bad.call("IDENTIFY", '{"message_headers":true}');
   bad.command("PUB_EXT no!topic", withHeader("{}", "x"));
