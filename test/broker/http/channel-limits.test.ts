@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { expectNothing, messages } from "../../support/in-process.ts";
+import type { Frame, RawClient } from "../../support/raw-client.ts";
 import { WithHttp } from "../../support/with-http.ts";
 
 const AT = "topic=t&channel=c";
@@ -192,3 +193,41 @@ test("what cannot be is refused in valid JSON", async () => {
   for (let i = 0; i < 64; i++) await server.call("POST", `/channel/setclientlimit?${AT}&ready=1&client_prefix=p${i}`);
   expect(await server.call("POST", `/channel/setclientlimit?${AT}&ready=1`)).toBe('400 {"message":"INVALID_ARG_CLIENT_LIMITS"}');
 });
+
+for (const channel of ["ordered", "eph%23ephemeral"]) {
+  test(`a channel skips, has a rate and a limit whatever it is: ${channel}`, async () => {
+    await using server = WithHttp.start();
+    const at = `topic=t&channel=${channel}`;
+    const name = decodeURIComponent(channel);
+    await server.call("POST", "/topic/create?topic=t");
+    const consumer = await server.started.consumer("t", name, 10);
+    if (channel === "ordered") await server.call("POST", `/channel/setorder?${at}&order=partition`);
+    await server.started.publish("t", "a", "b");
+    const [first] = await messages(consumer, 1);
+    consumer.command(`REQ ${first?.id} 1800000`);
+    await server.settle();
+    expect(await server.call("POST", `/channel/skip?${at}`)).toBe("200");
+    await server.started.publish("t", "c");
+    expect(await server.call("POST", `/channel/emptydelayed?${at}`)).toBe("200");
+    const stats = async () => (await server.json("GET", `/stats?format=json&${at}`)).topics[0].channels[0];
+    expect(await stats()).toMatchObject({ depth: 0, in_flight_count: 0, deferred_count: 0 });
+    await server.call("POST", `/channel/unskip?${at}`);
+    await server.call("POST", `/channel/setclientlimit?${at}&ready=1`);
+    await server.call("POST", `/channel/ratelimit?${at}&ratemessages=1000&ratekilobytes=1000`);
+    await server.started.publish("t", "d", "e");
+    for (const body of ["d", "e"]) {
+      const message = await nextMessage(consumer);
+      expect(message.text).toBe(body);
+      await expectNothing(consumer);
+      consumer.command(`FIN ${message.id}`);
+    }
+  });
+}
+
+/** The next message; those of before, and the failures of what was asked of them, are left out. */
+async function nextMessage(consumer: RawClient): Promise<Frame> {
+  for (;;) {
+    const frame = await consumer.next();
+    if (frame.type === "message" && frame.text !== "b") return frame;
+  }
+}
