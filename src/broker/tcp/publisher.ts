@@ -168,7 +168,7 @@ export class Publisher {
     const { topic, partitionIndex } = this;
     if (topic === undefined || topic.deleted) return this.makesTopics && partitionIndex === ANY_PARTITION ? undefined : TOPIC_NOT_EXIST;
     if (partitionIndex !== ANY_PARTITION) return topic.hasPartition(partitionIndex) ? undefined : TOPIC_NOT_EXIST;
-    return topic.settings.ordered === true ? PARTITION_NEEDED : undefined;
+    return topic.settings.ordered === true && !this.makesTopics ? PARTITION_NEEDED : undefined;
   }
 
   /** Why messages with headers are refused. */

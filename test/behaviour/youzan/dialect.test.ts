@@ -380,3 +380,17 @@ test("DPUB_EXT defers a message with its header and key, for clients that negoti
   other.command("DPUB_EXT t 5", withHeader("{}", "x"));
   expect((await other.next()).text).toBe("E_INVALID invalid command DPUB_EXT");
 });
+
+test("a topic that Youzan's clients must use in order takes keys from clients that negotiated message_headers, and serves them", async () => {
+  await using server = InProcess.start();
+  makeTopic(server.broker, "t", { ordered: true }, 4);
+  const client = await youzan(server, { message_headers: true });
+  expect(await client.call("PUB_EXT t", withHeader('{"##key":"a"}', "x"))).toBe("OK");
+  const consumer = await youzan(server, { message_headers: true, extend_support: true, channel_order: "key" });
+  expect(await consumer.call("SUB t ch")).toBe("OK");
+  consumer.command("RDY 1");
+  expect((await consumer.message()).text).toEndWith("x");
+  const other = await youzan(server);
+  other.command("PUB_EXT t", withHeader('{"##key":"a"}', "x"));
+  expect((await other.next()).text).toStartWith("E_BAD_PARTITION");
+});

@@ -115,10 +115,12 @@ function checkTopic(
   isOrdered: boolean,
 ): ProtocolError | undefined {
   const { extendSupport } = client.identity;
-  if (settings.ordered === true && !isOrdered) return ORDER_NEEDED;
-  const takesBoth = client.publisher.makesTopics;
-  if (settings.extended === true && !extendSupport && !takesBoth) return EXTEND_NEEDED;
-  if (settings.extended === false && extendSupport && !takesBoth) return EXTEND_FORBIDDEN;
+  // A client that negotiated `message_headers` may do what one of NSQ's may.
+  if (!client.publisher.makesTopics) {
+    if (settings.ordered === true && !isOrdered) return ORDER_NEEDED;
+    if (settings.extended === true && !extendSupport) return EXTEND_NEEDED;
+    if (settings.extended === false && extendSupport) return EXTEND_FORBIDDEN;
+  }
   if (client.topics.isDraining) return NOT_LEADER;
   if (settings.fixedChannels === true && !channels.has(channelName)) return NOT_REGISTERED;
   if (isOrdered && client.sampleRate !== 0) return fatal("E_INVALID", "order consume is not allowed while sample rate is not 0");
