@@ -35,7 +35,8 @@ export class Discovery {
     const { value, failures } = this.hasLookups
       ? await this.askLookups(async (lookup) => textsOf(fieldsOf(await this.upstream.getJson(lookup, "/topics")), "topics"))
       : await this.askBrokers(async (broker) =>
-          topicNames(await this.upstream.getJson(broker, "/stats?format=json&include_clients=false&include_partitions=false")),
+          // Go's nsqadmin shows this path where a broker does not answer, so it is the same to the letter.
+          topicNames(await this.upstream.getJson(broker, "/stats?format=json&include_clients=false")),
         );
     return { value: [...new Set(value.flat())].sort(), failures };
   }
