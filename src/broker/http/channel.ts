@@ -14,7 +14,7 @@ export function createChannel(call: HttpCall): Response {
   partitionArgument(call, topic);
   const starts = call.query.get("start") === undefined ? [] : positionsArgument(call, topic, "start");
   const changes = settingsArguments(call);
-  withSettings(() => (topic.channels.get(channelName)?.settings ?? ChannelSettings.DEFAULT).with(changes));
+  withSettings(() => (topic.channels.get(channelName)?.settings ?? ChannelSettings.DEFAULT).changedIn(topic.name, changes));
   const channel = topic.channel(channelName, (partition) => starts.find((start) => start.partition === partition)?.sequence);
   channel.changeSettings(changes);
   return empty();

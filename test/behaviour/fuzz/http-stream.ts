@@ -33,6 +33,10 @@ const PATHS: [method: string, path: string, parameters: string[]][] = [
   ["POST", "/mpub", ["topic", "binary"]],
   ["POST", "/mpub", ["topic"]],
   ["POST", "/topic/create", ["topic"]],
+  ["POST", "/topic/create", ["topic", "partition_num"]],
+  ["POST", "/topic/partition/expand", ["topic", "partition_num"]],
+  ["POST", "/pub", ["topic", "key", "ext", "partition"]],
+  ["POST", "/mpub", ["topic", "key", "ext", "binary"]],
   ["POST", "/topic/create", ["topic", "extend", "orderedmulti", "channel_order"]],
   ["POST", "/topic/meta/update", ["topic", "upgradeext", "channel_order"]],
   ["POST", "/topic/delete", ["topic"]],
@@ -40,6 +44,8 @@ const PATHS: [method: string, path: string, parameters: string[]][] = [
   ["POST", "/topic/pause", ["topic"]],
   ["POST", "/topic/unpause", ["topic"]],
   ["POST", "/channel/create", ["topic", "channel"]],
+  ["POST", "/channel/create", ["topic", "channel", "ordered", "filter", "max_attempts", "dead_letter_topic"]],
+  ["POST", "/channel/setorder", ["topic", "channel", "order"]],
   ["POST", "/channel/delete", ["topic", "channel"]],
   ["POST", "/channel/empty", ["topic", "channel"]],
   ["POST", "/channel/pause", ["topic", "channel"]],
@@ -92,6 +98,14 @@ function level(random: Random): string {
   return random.pick(["fatal", "loud", "", "FATAL ", "\0", "x".repeat(3_000)]);
 }
 
+const FILTERS = [
+  { type: 1, filter_ext_key: "k", filter_data: "v" },
+  { type: 2, filter_ext_key: "k", filter_data: "(a+)+$" },
+  { type: 3, filter_ext_key: "k", filter_data: "{a,b" },
+  { type: 4, filter_ext_key: "any", filter_data_list: [{}] },
+  {},
+].map((filter) => encodeURIComponent(JSON.stringify(filter)));
+
 function query(random: Random, parameters: string[]): string {
   const pairs = parameters.filter(() => !random.chance(0.1)).map((name) => `${name}=${value(random, name)}`);
   if (random.chance(0.04))
@@ -109,7 +123,13 @@ function value(random: Random, name: string): string {
   if (name === "ready" || name === "offset" || name.startsWith("rate")) return encodeURIComponent(numberText(random, 0, 5_000));
   if (name === "search_pos" || name === "msgid") return encodeURIComponent(numberText(random, 0, 100));
   if (name === "search_mode") return random.pick(["id", "count", "virtual_offset", "age"]);
-  if (name === "channel_order") return random.pick(["none", "key", "partition", "other"]);
+  if (name === "partition_num") return random.pick(["1", "2", "3", "4", "0", "-1", "1025", "9".repeat(20), "x"]);
+  if (name === "key") return random.pick(["a", "b", "%ff", "k".repeat(1_024), "k".repeat(1_025)]);
+  if (name === "ext") return random.pick(["%7B%7D", "%7B%22k%22:%22v%22%7D", "%7B%22%23%23key%22:%22a%22%7D", "%7B", "7", "x"]);
+  if (name === "filter") return random.pick(FILTERS);
+  if (name === "max_attempts") return encodeURIComponent(numberText(random, 0, 3));
+  if (name === "dead_letter_topic") return encodeURIComponent(topicName(random));
+  if (name === "channel_order" || name === "ordered" || name === "order") return random.pick(["none", "key", "partition", "other"]);
   if (name === "format") return random.pick(["json", "text", "xml"]);
   return random.pick(["true", "false", "1", "0", "maybe"]);
 }

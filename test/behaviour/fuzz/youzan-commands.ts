@@ -4,7 +4,9 @@ import { line, sized } from "./command-line.ts";
 
 const HEADERS = [
   "{}", '{"k":"v"}', '{"##trace_id":"9"}', '{"##trace_id":9}', '{"##trace_id":"18446744073709551616"}', '{"##client_dispatch_tag":"red"}',
-  `{"##client_dispatch_tag":"${"t".repeat(101)}"}`, "[1,2]", "7", "null", "{", "", '{"a":', "[".repeat(30_000), '"\\ud800"', "\0",
+  `{"##client_dispatch_tag":"${"t".repeat(101)}"}`, "[1,2]", "7",
+  '{"##key":"a"}', '{"##key":"b","##client_dispatch_tag":"red"}', '{"##key":""}', '{"##key":7}', '{"##key":"\\ud800"}',
+  `{"##key":"${"k".repeat(1024)}"}`, `{"##key":"${"k".repeat(1025)}"}`, "null", "{", "", '{"a":', "[".repeat(30_000), '"\\ud800"', "\0",
 ]; // biome-ignore format: a list
 const OFFSETS = [
   "special:-1",

@@ -34,6 +34,7 @@ test("settings that cannot be used are refused, and make no channel", async () =
     ["max_attempts=3", "INVALID_ARG_DEAD_LETTER_TOPIC"],
     ["max_attempts=x&dead_letter_topic=d", "INVALID_ARG_MAX_ATTEMPTS"],
     ["dead_letter_topic=d", "INVALID_ARG_MAX_ATTEMPTS"],
+    ["max_attempts=3&dead_letter_topic=t", "INVALID_ARG_DEAD_LETTER_TOPIC"],
   ]) {
     expect(await server.call("POST", `/channel/create?${AT}&${query}`), query).toBe(`400 {"message":"${code}"}`);
   }

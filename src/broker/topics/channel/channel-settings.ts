@@ -83,6 +83,13 @@ export class ChannelSettings {
     }
   }
 
+  /** Changes these settings, which are of a channel of a topic. @throws SettingsError if they cannot be used there */
+  changedIn(topicName: string, changes: SettingsJson): ChannelSettings {
+    const settings = this.with(changes);
+    if (settings.deadLetterTopic === topicName) throw new SettingsError("dead_letter_topic", "it must be another topic");
+    return settings;
+  }
+
   /** These settings with some changed. @throws SettingsError */
   with(changes: SettingsJson): ChannelSettings {
     return ChannelSettings.fromJson({ ...this.toJson(), ...changes });

@@ -8,7 +8,6 @@ import type { ChannelPartition } from "./channel-partition.ts";
 import { ChannelSettings, isStricter, type SettingsJson } from "./channel-settings.ts";
 import type { Consumer } from "./consumer.ts";
 import { RateLimit } from "./rate-limit.ts";
-import { SettingsError } from "./settings-error.ts";
 import { skipAll } from "./skipping.ts";
 
 /**
@@ -279,8 +278,7 @@ export class Channel {
    */
   changeSettings(changes: SettingsJson): void {
     const before = this.ownSettings;
-    const settings = before.with(changes);
-    if (settings.deadLetterTopic === this.topic.name) throw new SettingsError("dead_letter_topic", "it must be another topic");
+    const settings = before.changedIn(this.topic.name, changes);
     if (settings.encode() === before.encode()) return;
     // They say what may be delivered when, so that a power cut must not undo them.
     if (this.persistent) this.parts.checkpointer.storeSynced(() => this.saveSettings(settings));
