@@ -77,9 +77,11 @@ export class Bed implements Disposable {
 
   /** Frees the messages of a topic without channels, as if a channel had finished all of them. */
   forget(topic: Topic): void {
-    topic.partitions[0].released = topic.partitions[0].log.committedNext;
-    topic.partitions[0].releasedPosition = topic.partitions[0].log.committedEnd;
-    topic.partitions[0].trimLog();
+    for (const partition of topic.partitions) {
+      partition.released = partition.log.committedNext;
+      partition.releasedPosition = partition.log.committedEnd;
+      partition.trimLog();
+    }
   }
 
   [Symbol.dispose](): void {
