@@ -61,10 +61,13 @@ const BACKLOG_SEAT: Seat = { topic: "backlog", channel: "reader", rules: LONG, p
 
 const FLOOD: ProducerPlan = { topics: ["orders", "events"], pub: 70, mpub: 20, dpub: 3, maxDelayMs: 2_000, maxPauseMs: 8, maxBurst: 12 };
 const WEB: ProducerPlan = { topics: ["orders", "events"], pub: 60, mpub: 30, dpub: 5, maxDelayMs: 2_000, maxPauseMs: 10, maxBurst: 1 };
+const KEYED: ProducerPlan = { ...FLOOD, topics: ["orders", "timers"], dpub: 0, headers: true, maxPauseMs: 20 };
 /** Single messages to many topics in one turn: their commits go to the journal first. */
 const CROWD: ProducerPlan = { topics: CROWD_TOPICS, pub: 92, mpub: 4, dpub: 2, maxDelayMs: 1_000, maxPauseMs: 10, maxBurst: 24 };
 const TIMERS: ProducerPlan = { topics: ["timers"], pub: 10, mpub: 2, dpub: 88, maxDelayMs: 3_000, maxPauseMs: 15, maxBurst: 4 };
 const JOBS: ProducerPlan = { topics: ["jobs", "backlog"], pub: 80, mpub: 4, dpub: 4, maxDelayMs: 500, maxPauseMs: 15, maxBurst: 3 };
+
+const PLANS = [FLOOD, FLOOD, TIMERS, JOBS, CROWD];
 
 /** A REQ's delay of more than 250 ms is kept over a crash; a shorter one may be cut short by it. */
 const BUNSQ_PROMISES: Promises = { durableRequeueMs: 251, tailIsExact: true, lateBoundMs: 1_000 };
@@ -253,7 +256,7 @@ export class CrashRun {
     try {
       if (withProducers) {
         this.churn?.start(life);
-        for (const plan of [FLOOD, FLOOD, TIMERS, JOBS, CROWD]) this.producers.push(await Producer.start(life, plan));
+        for (const plan of this.program === "bunsq" ? [...PLANS, KEYED] : PLANS) this.producers.push(await Producer.start(life, plan));
         for (const plan of [WEB, WEB]) this.producers.push(await HttpProducer.start(life, plan));
       }
       for (const seat of seats) {

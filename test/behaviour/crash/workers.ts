@@ -41,9 +41,19 @@ export interface ProducerPlan {
   dpub: number;
   /** Longest delay of a DPUB, in ms. */
   maxDelayMs: number;
+  /** Half of the single messages have a header, with a key. The topics exist. */
+  headers?: true;
   /** Longest pause between two bursts, in ms, and most calls in one. */
   maxPauseMs: number;
   maxBurst: number;
+}
+
+/** What PUB_EXT sends: the length of the header, the header, and the body. */
+function withHeader(text: string, random: Random): Buffer {
+  const header = Buffer.from(JSON.stringify({ "##key": `key ${random.int(0, 99)}`, of: "x".repeat(random.int(0, 200)) }));
+  const length = Buffer.alloc(2);
+  length.writeUInt16BE(header.length);
+  return Buffer.concat([length, header, Buffer.from(text)]);
 }
 
 const WINDOW_CALLS = 32;
@@ -95,16 +105,18 @@ export class Producer implements Worker {
 
   private publish(): void {
     const { random, ledger } = this.life;
-    const { pub, mpub, dpub } = this.plan;
-    const topic = random.pick(this.plan.topics);
+    const { plan } = this;
+    const { pub, mpub, dpub } = plan;
+    const topic = random.pick(plan.topics);
     const kind = random.next() * (pub + mpub + dpub);
-    const delayMs = kind >= pub + mpub ? random.int(1, this.plan.maxDelayMs) : 0;
+    const delayMs = kind >= pub + mpub ? random.int(1, plan.maxDelayMs) : 0;
     const isBatch = kind >= pub && kind < pub + mpub;
     const batch = ledger.publishing(topic, isBatch ? random.int(1, 40) : 1, delayMs, now());
     const bodies = batch.map((message) => bodyOf(message, random));
     this.outstanding.push(batch);
     if (isBatch) this.client.mpub(topic, bodies);
     else if (delayMs > 0) this.client.command(`DPUB ${topic} ${delayMs}`, bodies[0] as string);
+    else if (plan.headers && random.chance(0.5)) this.client.command(`PUB_EXT ${topic}`, withHeader(bodies[0] as string, random));
     else this.client.command(`PUB ${topic}`, bodies[0] as string);
   }
 
