@@ -41,6 +41,11 @@ export class JournalRecovery {
     return this.found.contents.of(topicId, topicNumber);
   }
 
+  /** Sequence of the first message of a topic. Undefined also for a journal of version 1, which may have those of an earlier topic with the number. */
+  firstOf(topicId: number, topicNumber: number): number | undefined {
+    return this.found.byNumber ? undefined : this.of(topicId, topicNumber)[0]?.firstSequence;
+  }
+
   /** Reports that neither a log nor the journal has the messages of [from, to). */
   reportGap(topicName: string, from: number, to: number): void {
     const line = `TOPIC(${topicName}): messages from sequence ${from} to ${to - 1} are neither in its log nor in the journal`;

@@ -371,12 +371,12 @@ export class TopicRecovery {
     );
     const { id, number, name } = row;
     const corrupt = this.registry.corruptRegions;
-    const known = {
-      neededSequence: isRetaining(retention ?? this.registry.defaultRetention) ? 0 : neededSequence,
-      syncedSequence: synced,
-    };
+    const retaining = isRetaining(retention ?? this.registry.defaultRetention);
+    const known = { neededSequence: retaining ? 0 : neededSequence, syncedSequence: synced };
+    // Where the log has no files yet, the journal has all of it, also what is finished and retained.
+    const firstSequence = Math.min(neededSequence, (retaining ? this.journaled.firstOf(id, number) : undefined) ?? neededSequence);
     const prefix = row.prefix ?? folder?.topic?.prefix;
-    const topic = this.addTopic({ id, number, name, prefix }, neededSequence, known, folder?.topic);
+    const topic = this.addTopic({ id, number, name, prefix }, firstSequence, known, folder?.topic);
     const isExact = this.found === "sound" && !this.mended.has(id) && !rows.some(({ damaged }) => damaged === true);
     if (isExact && this.registry.corruptRegions === corrupt) this.reportLostBeginning(topic, neededSequence);
     if (retention !== undefined) topic.restoreRetention(retention);

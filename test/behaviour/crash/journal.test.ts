@@ -106,6 +106,31 @@ test("what a consumer finished of the journal's messages does not come again aft
   expect(bodies.sort()).toEqual([`${topic} 1`, `${topic} 2`]);
 });
 
+test("what retention keeps of the journal's finished messages is there after a kill", async () => {
+  const broker = await start();
+  const [topic = ""] = TOPICS;
+  const consumer = await connect(broker);
+  await consumer.call(`SUB ${topic} channel`);
+  consumer.command("RDY 10");
+  await broker.http("POST", `/topic/retention?topic=${topic}&time=1h`);
+  const producer = await connect(broker);
+  for (let round = 0; round < EACH; round++) await publish(producer, round);
+  for (let round = 0; round < EACH; round++) consumer.command(`FIN ${(await consumer.message()).id}`);
+  // The topic's row says then how far its messages went to channels.
+  for (const verb of ["pause", "unpause"]) await broker.http("POST", `/topic/${verb}?topic=${topic}`);
+  const began = performance.now();
+  await until("500 ms have passed, so that the cursor is saved", () => performance.now() - began > 500);
+  await broker.stop("SIGKILL");
+
+  const again = await start();
+  const place = await again.http("POST", `/channel/seek?topic=${topic}&channel=channel&to=beginning`);
+  expect(await place.json()).toMatchObject({ sequence: 0 });
+  const back = await connect(again);
+  await back.call(`SUB ${topic} channel`);
+  back.command("RDY 10");
+  for (let round = 0; round < EACH; round++) expect((await back.message()).text).toBe(`${topic} ${round}`);
+});
+
 test("a clean stop leaves no journal behind", async () => {
   const broker = await start();
   await publish(await connect(broker), 0);
