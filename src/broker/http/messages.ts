@@ -57,13 +57,13 @@ function startOf(call: HttpCall, topic: Topic, beginning: number): PartitionPosi
 }
 
 /** Which partition an answer is about, where there are several. */
-function partitionJson({ partitions }: Topic, { index }: TopicPartition): { partition?: number } {
-  return partitions.length > 1 ? { partition: index } : {};
+function partitionJson({ settings }: Topic, { index }: TopicPartition): { partition?: number } {
+  return settings.partitions > 1 ? { partition: index } : {};
 }
 
-/** Which partition a page is of, where there are several, and which ones have pages, too. */
+/** Which partition a page is of, where there are several, and which ones of this broker have pages, too. */
 function pageJson(topic: Topic, partition: TopicPartition): { partition?: number; partitions?: number[] } {
-  if (topic.partitions.length === 1) return {};
+  if (topic.settings.partitions === 1) return {};
   return { ...partitionJson(topic, partition), partitions: topic.partitions.map(({ index }) => index) };
 }
 
