@@ -100,6 +100,9 @@ export interface MessagesRequest {
   to_topic?: string;
   /** publish: base64 */
   body?: string;
+  /** publish: the message's key, 1 to 1,024 bytes of UTF-8, and its header. Brokers of Go's nsqd have neither. */
+  key?: string;
+  headers?: Record<string, unknown>;
   preview: boolean;
 }
 

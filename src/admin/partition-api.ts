@@ -43,6 +43,17 @@ export interface ChannelDelivery {
   /** 0: without end. */
   max_attempts: number;
   dead_letter_topic: string;
+  /** What holds the channel back; all of it false, empty or 0: nothing. */
+  limits: {
+    /** All messages are finished without being delivered; those that are marked as tests are. */
+    skip: boolean;
+    skip_zan_test: boolean;
+    /** The most messages that each client has in flight whose address or id begins with the prefix. */
+    client_limits: { prefix: string; ready: number }[];
+    /** Messages and KiB per second. */
+    rate_limit: number;
+    rate_limit_kb: number;
+  };
   differs: boolean;
   /** Sums over the brokers, since they started. */
   blocked: number;

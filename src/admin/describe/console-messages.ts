@@ -74,6 +74,8 @@ export const MESSAGES_REQUEST = objectOf<MessagesRequest>({
   delay_ms: optional(COUNT),
   to_topic: optional(STRING),
   body: optional({ ...STRING, contentEncoding: "base64" }),
+  key: optional(STRING),
+  headers: optional({ type: "object" }),
   preview: BOOLEAN,
 });
 export const MESSAGES_RESULT = objectOf<MessagesResult>({

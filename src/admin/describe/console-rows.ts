@@ -279,6 +279,13 @@ export const CHANNEL_DETAIL = objectOf<ChannelDetail>({
       filter: orNull({ type: "object" }),
       max_attempts: COUNT,
       dead_letter_topic: STRING,
+      limits: objectOf<ChannelDelivery["limits"]>({
+        skip: BOOLEAN,
+        skip_zan_test: BOOLEAN,
+        client_limits: listOf(object({ prefix: STRING, ready: COUNT })),
+        rate_limit: COUNT,
+        rate_limit_kb: COUNT,
+      }),
       differs: BOOLEAN,
       blocked: COUNT,
       filtered: COUNT,

@@ -17,6 +17,9 @@ const PIECE = 500;
 const MOST_FAILURES = 100;
 /** What a broker answers for messages for which the call had no time left. */
 const NOT_TRIED = "NOT_TRIED";
+/** What a broker answers to a publish whose key's partition another one has. */
+const ELSEWHERE = "PARTITION_NOT_HERE";
+const NO_HEADERS = "this server knows no keys and headers, as Go's nsqd";
 
 type Failures = MessagesResult["failed"];
 
@@ -99,40 +102,60 @@ export class BulkActions {
     return { done, failed };
   }
 
-  /** Publishes to one broker: the one that is given, or the first of those with the topic, else of all, that answers. */
-  private async publish({ topic, broker, delayMs, body, preview }: BulkRequest): Promise<MessagesResult> {
+  /**
+   * Publishes to one broker: the one that is given, or the first of those with the topic, else of all, that answers. A broker that has
+   * not the partition of the message's key, or is one of Go's and knows no keys, is passed over.
+   */
+  private async publish({ topic, broker, delayMs, body, header, preview }: BulkRequest): Promise<MessagesResult> {
     if (preview) return { count: 1, more: false, done: 0, failed: [] };
-    const target = await this.brokerToPublishAt(topic, broker);
-    const path = `/pub${queryOf({ topic, ...(delayMs === 0 ? {} : { defer: String(delayMs) }) })}`;
+    const path = `/pub${queryOf({ topic, ...header, ...(delayMs === 0 ? {} : { defer: String(delayMs) }) })}`;
+    const hasHeader = Object.keys(header).length > 0;
+    let failure: Failures[number] | undefined;
+    for (const target of await this.brokersToPublishAt(topic, broker)) {
+      // A lookup server lists a broker for a while after it has gone.
+      if (broker === "" && !(await this.answers(target))) continue;
+      const message = await this.publishAt(target, path, body, hasHeader);
+      if (message === undefined) return { count: 1, more: false, done: 1, failed: [] };
+      failure = { id: "", broker: target, message };
+      if (message !== ELSEWHERE && message !== NO_HEADERS) break;
+    }
+    if (failure === undefined) throw new Refusal(404, "BROKER_NOT_FOUND");
+    return { count: 1, more: false, done: 0, failed: [failure] };
+  }
+
+  private async answers(broker: string): Promise<boolean> {
     try {
-      await this.parts.upstream.post(target, path, new Uint8Array(body));
-      return { count: 1, more: false, done: 1, failed: [] };
+      await this.parts.upstream.ping(broker);
+      return true;
     } catch (error) {
       if (!(error instanceof UpstreamError)) throw error;
-      const message = isUnknownCall(error.status, error.code) ? error.why : reasonOf(error);
-      return { count: 1, more: false, done: 0, failed: [{ id: "", broker: target, message }] };
+      return false;
+    }
+  }
+
+  /** @returns why it was not published; undefined: it was */
+  private async publishAt(broker: string, path: string, body: Uint8Array, hasHeader: boolean): Promise<string | undefined> {
+    const { upstream } = this.parts;
+    try {
+      // Go's nsqd would publish it without.
+      if (hasHeader && fieldsOf(await upstream.getJson(broker, "/info")).bunsq_version === undefined) return NO_HEADERS;
+      await upstream.post(broker, path, new Uint8Array(body));
+      return undefined;
+    } catch (error) {
+      if (!(error instanceof UpstreamError)) throw error;
+      return isUnknownCall(error.status, error.code) ? error.why : reasonOf(error);
     }
   }
 
   /** @throws Refusal 404; AllFailed */
-  private async brokerToPublishAt(topic: string, broker: string): Promise<string> {
-    const { discovery, upstream } = this.parts;
-    const known = (await discovery.producers()).value;
+  private async brokersToPublishAt(topic: string, broker: string): Promise<string[]> {
+    const known = (await this.parts.discovery.producers()).value;
     if (broker !== "") {
       if (!known.some((producer) => httpAddress(producer) === broker)) throw new Refusal(404, "BROKER_NOT_FOUND");
-      return broker;
+      return [broker];
     }
     const having = known.filter(({ topics }) => topics.some((one) => one.topic === topic && !one.tombstoned));
-    for (const producer of having.length > 0 ? having : known) {
-      try {
-        await upstream.ping(httpAddress(producer));
-        return httpAddress(producer);
-      } catch (error) {
-        // A lookup server lists a broker for a while after it has gone.
-        if (!(error instanceof UpstreamError)) throw error;
-      }
-    }
-    throw new Refusal(404, "BROKER_NOT_FOUND");
+    return (having.length > 0 ? having : known).map(httpAddress);
   }
 }
 

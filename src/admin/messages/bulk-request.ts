@@ -23,6 +23,8 @@ export interface BulkRequest {
   toTopic: string;
   /** publish */
   body: Buffer;
+  /** publish: the arguments `key` and `ext` of the broker's call. */
+  header: Record<string, string>;
   preview: boolean;
 }
 
@@ -53,6 +55,7 @@ export function bulkRequestIn(body: unknown): BulkRequest {
     delayMs: Math.round(delayMs),
     toTopic,
     body: action === "publish" ? bodyIn(text("body")) : Buffer.alloc(0),
+    header: action === "publish" ? headerIn(fields) : {},
     preview,
   };
 }
@@ -89,6 +92,14 @@ function bodyIn(base64: string): Buffer {
   // A broker refuses an empty body.
   if (body.length === 0 || !/^[A-Za-z0-9+/]+={0,2}$/.test(base64)) throw new Refusal(400, "INVALID_MESSAGE");
   return body;
+}
+
+/** What the broker finds wrong with it it says itself. @throws Refusal 400 INVALID_KEY, INVALID_HEADERS */
+function headerIn({ key, headers }: Fields): Record<string, string> {
+  if (key !== undefined && (typeof key !== "string" || key === "")) throw new Refusal(400, "INVALID_KEY");
+  const isObject = typeof headers === "object" && headers !== null && !Array.isArray(headers);
+  if (headers !== undefined && !isObject) throw new Refusal(400, "INVALID_HEADERS");
+  return { ...(key === undefined ? {} : { key }), ...(headers === undefined ? {} : { ext: JSON.stringify(headers) }) };
 }
 
 /** A text; empty if it is not there. @throws Refusal 400 INVALID_BODY if it is something else */

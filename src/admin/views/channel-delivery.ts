@@ -5,6 +5,7 @@ import type { DeliveryOnBroker } from "../watch/delivery-on-broker.ts";
 /** What a channel is that delivers its messages as they come. */
 const PLAIN: DeliveryOnBroker = {
   ...{ order: "none", filter: null, max_attempts: 0, dead_letter_topic: "" },
+  limits: { skip: false, skip_zan_test: false, client_limits: [], rate_limit: 0, rate_limit_kb: 0 },
   ...{ blocked: 0, filtered: 0, dead_letters: 0, mostTried: undefined },
 };
 
@@ -22,6 +23,7 @@ export function channelDelivery({ brokers }: Cluster, topic: string, channel: st
     filter: first.filter,
     max_attempts: first.max_attempts,
     dead_letter_topic: first.dead_letter_topic,
+    limits: first.limits,
     differs: all.some(({ delivery }) => settingsText(delivery) !== settingsText(first)),
     blocked: sum(({ blocked }) => blocked),
     filtered: sum(({ filtered }) => filtered),
@@ -30,8 +32,8 @@ export function channelDelivery({ brokers }: Cluster, topic: string, channel: st
   };
 }
 
-function settingsText({ order, filter, max_attempts, dead_letter_topic }: DeliveryOnBroker): string {
-  return JSON.stringify([order, filter, max_attempts, dead_letter_topic]);
+function settingsText({ order, filter, max_attempts, dead_letter_topic, limits }: DeliveryOnBroker): string {
+  return JSON.stringify([order, filter, max_attempts, dead_letter_topic, limits]);
 }
 
 function mostTried(all: readonly { address: string; delivery: DeliveryOnBroker }[]): ChannelDelivery["most_tried"] {

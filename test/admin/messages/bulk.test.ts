@@ -77,6 +77,25 @@ test("a message is published, byte by byte as it was sent, at once or later, and
   expect((await site.get("/activity")).activity[0]).toMatchObject({ action: "publish_message", topic: "t", ok: true });
 });
 
+test("a message is published with a key and a header, at the broker that has the key's partition", async () => {
+  await using site = WithAdmin.start();
+  for (const partition of [0, 1]) {
+    const path = `/topic/create?topic=spread&partition_num=2&partitions=${partition}`;
+    expect((await fetch(`http://${site.addresses[partition]}${path}`, { method: "POST" })).status).toBe(200);
+  }
+  const publish = { action: "publish", topic: "spread", body: "YQ==", preview: false };
+  // The partition of this key is 1.
+  const keyed = { ...publish, key: "hedy", headers: { region: "eu", tries: 2 } };
+  expect(await site.post("/messages", keyed)).toEqual({ count: 1, more: false, done: 1, failed: [] });
+  const { messages } = await site.get("/messages?topic=spread");
+  const headers = { region: "eu", tries: 2, "##key": "hedy" };
+  expect(messages).toMatchObject([{ broker: site.addresses[1], key: "hedy", headers, partition: 1 }]);
+  expect((await site.post("/messages", { ...keyed, broker: site.addresses[0] })).failed).toEqual([
+    { id: "", broker: site.addresses[0], message: "PARTITION_NOT_HERE" },
+  ]);
+  expect((await site.post("/messages", { ...publish, key: "k".repeat(1_025) })).failed).toMatchObject([{ message: "INVALID_MESSAGE_KEY" }]);
+});
+
 test("requests that are incomplete or not allowed are refused", async () => {
   await using site = WithAdmin.start({ adminUsers: ["ann"] });
   await fill(site, 3);
@@ -93,6 +112,8 @@ test("requests that are incomplete or not allowed are refused", async () => {
   for (const to_topic of ["", "t", "!"]) expect(await refused({ action: "move", ids: [id], to_topic })).toBe("400 INVALID_TO_TOPIC");
   expect(await refused({ action: "requeue", ids: [id], delay_ms: -1 })).toBe("400 INVALID_DELAY");
   for (const body of ["", "!", 5]) expect(await refused({ action: "publish", body })).toMatch(/^400 INVALID_(MESSAGE|BODY)$/);
+  for (const key of ["", 5, null]) expect(await refused({ action: "publish", body: "YQ==", key })).toBe("400 INVALID_KEY");
+  for (const headers of [[], "{}", null]) expect(await refused({ action: "publish", body: "YQ==", headers })).toBe("400 INVALID_HEADERS");
   expect(await refused({ action: "publish", body: "YQ==", broker: "127.0.0.1:1" })).toBe("404 BROKER_NOT_FOUND");
   const finish = { ...T, action: "finish", select: waiting("") };
   expect(await site.refusal(site.send("/messages", { ...finish, preview: false }))).toBe("403 FORBIDDEN");
@@ -109,4 +130,10 @@ testUnless(missing("nsqd"))("what Go's nsqd cannot do fails there alone", async 
   const result = await site.post("/messages", { ...T, action: "finish", select: waiting(""), preview: false });
   expect([result.count, result.done]).toEqual([3, 3]);
   expect(result.failed).toEqual([{ id: "", broker: go, message: expect.stringContaining("cannot do that") }]);
+  // It would drop a key without a word.
+  const keyed = { ...T, action: "publish", body: "YQ==", key: "k", preview: false };
+  expect((await site.post("/messages", { ...keyed, broker: go })).failed).toEqual([
+    { id: "", broker: go, message: "this server knows no keys and headers, as Go's nsqd" },
+  ]);
+  expect(await site.post("/messages", keyed)).toMatchObject({ done: 1, failed: [] });
 });

@@ -103,9 +103,11 @@ test("polls leave partitions out, and they are asked for while somebody looks at
 test("how a channel delivers is shown, with a message that fails again and again and with dead letters", async () => {
   const delivery = { blocked_count: 3, filtered_count: 5, dead_letter_count: 2 };
   const settings = { order: "key", max_attempts: 9, dead_letter_topic: "dead" };
+  const limits = { skip: true, client_limits: [{ prefix: "10.1.", ready: 5 }], rate_limit_kb: 64 };
+  const told = { ...settings, ...limits, ...delivery };
   using watching = await watch({
-    "a:1": bunsq({ t: { channels: { c: { delivery: { ...settings, ...delivery, most_tried: { id: "0a", attempts: 4 } } }, plain: {} } } }),
-    "b:1": bunsq({ t: { channels: { c: { delivery: { ...settings, ...delivery, most_tried: { id: "0b", attempts: 7 } } } } } }),
+    "a:1": bunsq({ t: { channels: { c: { delivery: { ...told, most_tried: { id: "0a", attempts: 4 } } }, plain: {} } } }),
+    "b:1": bunsq({ t: { channels: { c: { delivery: { ...told, most_tried: { id: "0b", attempts: 7 } } } } } }),
     "go:1": { topics: { t: { channels: { c: {}, go: {} } } } },
   });
   const { delivery: shown, order, most_attempts, findings } = await watching.read<ChannelDetail>("/topics/t/c");
@@ -113,6 +115,7 @@ test("how a channel delivers is shown, with a message that fails again and again
     ...settings,
     order: "key",
     filter: null,
+    limits: { ...limits, skip_zan_test: false, rate_limit: 0 },
     differs: false,
     ...{ blocked: 6, filtered: 10, dead_letters: 4 },
     most_tried: { id: "0b", attempts: 7, broker: "b:1" },
@@ -130,7 +133,8 @@ test("how a channel delivers is shown, with a message that fails again and again
   const plain = await watching.read<ChannelDetail>("/topics/t/plain");
   expect([plain.delivery?.order, plain.order, plain.findings]).toEqual(["none", undefined, []]);
   expect(await watching.read<ChannelDetail>("/topics/t/go")).not.toHaveProperty("delivery");
-  watching.upstream.brokers.set("b:1", bunsq({ t: { channels: { c: {} } } }));
+  const { skip: _, ...others } = told;
+  watching.upstream.brokers.set("b:1", bunsq({ t: { channels: { c: { delivery: others } } } }));
   await watching.pass(3_000);
   expect((await watching.read<ChannelDetail>("/topics/t/c")).delivery?.differs).toBe(true);
 });

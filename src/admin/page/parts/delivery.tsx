@@ -14,7 +14,23 @@ const ORDER_HINTS = {
 /** Whether anything is set, so that it is worth a place further up. */
 export function isChosen(delivery: ChannelDelivery | undefined): delivery is ChannelDelivery {
   if (delivery === undefined) return false;
-  return delivery.order !== "none" || delivery.filter !== null || delivery.max_attempts > 0 || delivery.differs;
+  const { order, filter, max_attempts: attempts, limits, differs } = delivery;
+  return order !== "none" || filter !== null || attempts > 0 || differs || limitTexts(limits).length > 0;
+}
+
+/** What holds a channel back, in words. */
+function limitTexts({ skip, skip_zan_test, client_limits, rate_limit, rate_limit_kb }: ChannelDelivery["limits"]): string[] {
+  const rates = [rate_limit > 0 ? plural(rate_limit, "message") : "", rate_limit_kb > 0 ? `${exact(rate_limit_kb)} KiB` : ""];
+  const limited = rates.filter((text) => text !== "");
+  return [
+    ...(skip ? ["all messages are skipped: finished without being delivered"] : []),
+    ...(skip_zan_test ? ["messages that are marked as tests are skipped"] : []),
+    ...(limited.length > 0 ? [`at most ${limited.join(" and ")} per second`] : []),
+    ...client_limits.map(
+      ({ prefix, ready }) =>
+        `at most ${exact(ready)} in flight at ${prefix === "" ? "each client" : `clients whose address or id begins with ${prefix}`}`,
+    ),
+  ];
 }
 
 interface DeliveryProps {
@@ -26,6 +42,7 @@ interface DeliveryProps {
 /** How a channel delivers its messages, and what came of it. */
 export function Delivery({ topic, channel, delivery }: DeliveryProps) {
   const { order, filter, max_attempts: attempts, dead_letter_topic: deadLetters, most_tried: tried } = delivery;
+  const limits = limitTexts(delivery.limits);
   return (
     <section class="panel" aria-labelledby="delivery-title">
       <header class="panel-head">
@@ -42,6 +59,16 @@ export function Delivery({ topic, channel, delivery }: DeliveryProps) {
             <dt>Blocked</dt>
             <dd>
               {plural(delivery.blocked, "message")} <span class="muted">that wait for others of their {order}</span>
+            </dd>
+          </>
+        )}
+        {limits.length > 0 && (
+          <>
+            <dt>Held back</dt>
+            <dd>
+              {limits.map((text) => (
+                <div key={text}>{text}</div>
+              ))}
             </dd>
           </>
         )}

@@ -53,6 +53,40 @@ liveTest("messages have their partition, key and header, and are found by them",
   await page.getByText("3 messages", { exact: true }).waitFor();
 });
 
+liveTest("a message is published with a key and headers, and a wrong header is told", async (page) => {
+  await site.cluster.call(0, "/topic/create?topic=typed&partition_num=3");
+  await site.untilKnown("typed");
+  await page.goto(`${site.cluster.url}/topics/typed`);
+  await act(page, "Publish …", "Publish", undefined, async (dialog) => {
+    await dialog.getByLabel("Body").fill("by hand");
+    await dialog.getByLabel("Key").fill("ada");
+    await dialog.getByLabel("Headers").fill("region: eu");
+    await dialog.getByRole("button", { name: "Publish", exact: true }).click();
+    await dialog.getByText("The headers are no JSON object").waitFor();
+    expect(await violations(page)).toEqual([]);
+    await dialog.getByLabel("Headers").fill('{"region":"eu"}');
+  });
+  const answer = await site.cluster.broker(0).http("GET", "/topic/messages?topic=typed&partition=2");
+  expect(((await answer.json()) as { messages: unknown[] }).messages).toMatchObject([
+    { body: "by hand", key: "ada", headers: { region: "eu", "##key": "ada" } },
+  ]);
+});
+
+liveTest("what holds a channel back is shown, with brokers that differ", async (page) => {
+  await site.untilKnown("spread", 2);
+  for (const at of [0, 1]) await site.cluster.call(at, "/channel/create?topic=spread&channel=slow");
+  const channel = "topic=spread&channel=slow";
+  for (const at of [0, 1]) await site.cluster.call(at, `/channel/ratelimit?${channel}&ratemessages=500&ratekilobytes=64`);
+  for (const at of [0, 1]) await site.cluster.call(at, `/channel/setclientlimit?${channel}&ready=10&client_prefix=10.1.`);
+  await site.cluster.call(0, `/channel/skip?${channel}`);
+  await page.goto(`${site.cluster.url}/topics/spread/slow`);
+  await page.getByText("at most 500 messages and 64 KiB per second").waitFor();
+  await page.getByText("at most 10 in flight at clients whose address or id begins with 10.1.").waitFor();
+  await page.getByText("all messages are skipped: finished without being delivered").waitFor();
+  await page.getByText("brokers differ").waitFor();
+  expect(await violations(page)).toEqual([]);
+});
+
 liveTest("a topic gets partitions when it is made and later, and a channel its order, which is shown and changed", async (page) => {
   await page.goto(`${site.cluster.url}/topics`);
   await act(page, "New topic …", "Create", undefined, async (dialog) => {

@@ -16,6 +16,10 @@ export const DELIVERY: ChannelDelivery = {
   filter: { type: 1, filter_ext_key: "region", filter_data: "eu" },
   max_attempts: 20,
   dead_letter_topic: "payments.dead",
+  limits: {
+    ...{ skip: false, skip_zan_test: true, rate_limit: 500, rate_limit_kb: 0 },
+    client_limits: [{ prefix: "10.2.", ready: 10 }],
+  },
   differs: false,
   blocked: 412,
   filtered: 90_412,
@@ -25,6 +29,7 @@ export const DELIVERY: ChannelDelivery = {
 
 export const PLAIN_DELIVERY: ChannelDelivery = {
   ...{ order: "none", filter: null, max_attempts: 0, dead_letter_topic: "", differs: false },
+  limits: { skip: false, skip_zan_test: false, client_limits: [], rate_limit: 0, rate_limit_kb: 0 },
   ...{ blocked: 0, filtered: 0, dead_letters: 0, most_tried: null },
 };
 

@@ -59,6 +59,17 @@ export const SHOWN_VIEWS: readonly ShownView[] = [
     prepare: (page) => page.getByRole("button", { name: "Delivery …" }).click(),
   },
   {
+    name: "publish",
+    path: "/topics/payments",
+    shows: "Messages of one key go to one partition",
+    prepare: async (page) => {
+      await page.getByRole("button", { name: "Publish …" }).click();
+      await page.getByLabel("Body").fill('{"order":"a-48","total":7}');
+      await page.getByLabel("Key").fill("customer-7");
+      await page.getByLabel("Headers").fill('{"region":"eu"}');
+    },
+  },
+  {
     name: "new-topic",
     path: "/topics",
     shows: "More than one are spread",
