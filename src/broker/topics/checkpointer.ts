@@ -175,7 +175,15 @@ export class Checkpointer {
   private saveUnsaved(nowMs: number): void {
     const { clock, metadata } = this.parts;
     const channels: ChannelPartition[] = [];
-    for (const channel of this.unsaved) (channel.backlog.isLarge ? this.large : channels).push(channel);
+    for (const channel of this.unsaved) {
+      if (channel.backlog.isLarge) {
+        this.large.push(channel);
+        continue;
+      }
+      // A row of it that was begun while it was large is older than this one.
+      if (this.steps?.channel === channel) this.steps = undefined;
+      channels.push(channel);
+    }
     this.unsaved = [];
     const beganMs = clock.steadyMs();
     const work = () =>

@@ -79,6 +79,22 @@ test("a message that an operator finishes while a row is being made stays finish
   expect(savedAsFinished(server, channel)).toBe(0);
 }, 20_000);
 
+test("a row that was begun while the progress was large does not replace the one that is saved when it is small again", async () => {
+  await using server = InProcess.start({ maxRdyCount: MESSAGES });
+  const { channel, consumer } = await withMessagesInFlight(server);
+  const { checkpointer, turn } = server.broker;
+  const [partition] = channel.partitions;
+  for (let i = 0; i < 20; i++) checkpointer.saveCursors(turn.nowMs + 500);
+  partition.finish(consumer, 1);
+  checkpointer.saveCursors(turn.nowMs + 1000);
+  checkpointer.saveCursors(turn.nowMs + 1000);
+  for (let sequence = 0; sequence < MESSAGES; sequence++) if (sequence !== 1) partition.finish(consumer, sequence);
+  checkpointer.saveCursors(turn.nowMs + 2000);
+  expect(savedAsFinished(server, channel)).toBe(MESSAGES);
+  for (let i = 0; i < 20; i++) checkpointer.saveCursors(turn.nowMs + 2000);
+  expect(savedAsFinished(server, channel)).toBe(MESSAGES);
+}, 20_000);
+
 test("while no cursor can be saved, the broker is not well, also between the steps of a large one", async () => {
   await using server = InProcess.start({ maxRdyCount: MESSAGES });
   const { channel, consumer } = await withMessagesInFlight(server);
