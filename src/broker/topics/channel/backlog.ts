@@ -172,7 +172,8 @@ export class Backlog {
           if (to > this.source.released) this.countedAt = -1;
         }
         if (to < skip.to) {
-          skip.from = to;
+          // Whoever has a copy of the list keeps the old one.
+          this.skips[0] = { from: to, to: skip.to };
           if (!this.deferrals.makeRoom()) return;
           continue;
         }
@@ -186,7 +187,7 @@ export class Backlog {
         const end = Math.min(tries.to, this.source.released, skip?.from ?? Number.POSITIVE_INFINITY);
         const from = window.cursor;
         if (from >= end || !this.readmit(end, tries.attempts)) return;
-        tries.from = window.cursor;
+        this.tried[0] = { ...tries, from: window.cursor };
         readmitted += window.cursor - from;
       } else {
         return;

@@ -1,5 +1,6 @@
 import { heldIn, writeHeld } from "./held-messages.ts";
 import type { Progress, Range, Tries } from "./progress.ts";
+import type { LeftMessage } from "./selective/left-behind.ts";
 import type { Selection } from "./selective/selection.ts";
 import { type VarintReader, VarintWriter } from "./varints.ts";
 import { DONE, type Window } from "./window.ts";
@@ -25,6 +26,9 @@ const MAX_BLOCK_RANGES = 128;
 export const STEP_MESSAGES = 8 * BLOCK_MESSAGES;
 const STEP_RANGES = 16 * 1024;
 
+/** What a ProgressPacker reads of a window. */
+type PackedWindow = Pick<Window, "floor" | "cursor" | "mask" | "state" | "attempts">;
+
 /** What a ProgressPacker reads. */
 export interface PackedSource {
   readonly window: Window;
@@ -40,6 +44,9 @@ export interface PackedSource {
 /**
  * Packs a channel's progress in steps, between which the channel goes on. What is said of a message holds when the packing ends: a
  * message that is finished stays so. One that is finished after the step that has read it is not among the finished ones.
+ *
+ * A channel that chooses its messages is packed as it was at the beginning: otherwise, of two messages of a key that are finished
+ * between two steps, the second one could be among the finished ones, and the first one not.
  */
 export class ProgressPacker {
   /** All messages below are finished. The packed progress counts from here. */
@@ -53,14 +60,33 @@ export class ProgressPacker {
   private readonly bitmap = new Uint8Array(BLOCK_MESSAGES / 8);
   private readonly ranges: number[] = [];
   private rest: RestWriter | undefined;
+  private readonly window: PackedWindow;
+  private readonly skips: readonly Range[];
+  private readonly tried: readonly Tries[];
+  /** The unfinished messages below the window, ascending, and how many of them are packed. */
+  private readonly left: readonly LeftMessage[] = [];
+  private packedLeft = 0;
+  private readonly held: readonly (readonly [sequence: number, dueMs: number])[] = [];
 
-  constructor(private readonly source: PackedSource) {
-    this.floor = this.next = source.selection === undefined ? source.window.floor : source.selection.floor;
+  constructor({ window, skips, tried, selection, held }: PackedSource) {
+    this.floor = this.next = selection === undefined ? window.floor : selection.floor;
+    if (selection === undefined) {
+      this.window = window;
+      this.skips = skips;
+      this.tried = tried;
+      return;
+    }
+    const { floor, cursor, mask, state, attempts } = window;
+    this.window = { floor, cursor, mask, state: state.slice(), attempts: attempts.slice() };
+    this.skips = skips.slice();
+    this.tried = tried.slice();
+    if (this.floor < floor) this.left = [...selection.left.values()];
+    this.held = [...heldIn(window, selection), ...(held ?? [])];
   }
 
   /** Goes on by one step. @returns the packed progress if that was the last one */
   step(): Buffer | undefined {
-    const { window, skips, tried } = this.source;
+    const { window, skips, tried } = this;
     if (this.rest === undefined) {
       const end = Math.min(window.cursor, this.next + STEP_MESSAGES);
       while (this.next < end) this.packBlock(Math.min(BLOCK_MESSAGES, window.cursor - this.next));
@@ -78,17 +104,16 @@ export class ProgressPacker {
     head.varint(this.next - this.floor);
     const runs = new VarintWriter();
     runs.varint(this.runCount);
-    const { window, selection, held } = this.source;
     const end = new VarintWriter();
-    if (selection !== undefined) writeHeld(end, heldIn(window, selection).concat([...(held ?? [])]), this.floor);
+    writeHeld(end, this.held, this.floor);
     return Buffer.concat([PACKED_MARK, head.written, this.blocks.written, runs.written, this.runs.written, rest.written, end.written]);
   }
 
   private packBlock(count: number): void {
-    const { window, selection } = this.source;
-    const { state, attempts, mask, floor } = window;
+    const { left } = this;
+    const { state, attempts, mask, floor } = this.window;
     const { bitmap, ranges, next } = this;
-    let nextLeft = selection === undefined || next >= floor ? Number.POSITIVE_INFINITY : selection.left.nextFrom(next);
+    let nextLeft = left[this.packedLeft]?.sequence ?? Number.POSITIVE_INFINITY;
     if (next + count <= floor && nextLeft >= next + count) {
       this.next += count;
       return this.blocks.varint(ALL);
@@ -102,8 +127,8 @@ export class ProgressPacker {
       // The floor may have moved up since the packing began, and slots below it have other messages.
       const isLeft = next + i === nextLeft;
       const isDone = next + i < floor ? !isLeft : state[slot] === DONE;
-      const tries = isLeft ? this.attemptsBelow(nextLeft) : attempts[slot];
-      if (isLeft && selection !== undefined) nextLeft = selection.left.nextFrom(nextLeft + 1);
+      const tries = isLeft ? left[this.packedLeft].attempts : attempts[slot];
+      if (isLeft) nextLeft = left[++this.packedLeft]?.sequence ?? Number.POSITIVE_INFINITY;
       if (isDone) {
         bitmap[i >> 3] |= 1 << (i & 7);
         finished++;
@@ -130,10 +155,6 @@ export class ProgressPacker {
       this.blocks.varint(bound - last);
       last = bound;
     }
-  }
-
-  private attemptsBelow(sequence: number): number {
-    return this.source.selection?.left.get(sequence)?.attempts ?? 0;
   }
 
   private endRun(): void {

@@ -69,19 +69,6 @@ export class LeftBehind {
     return this.messages.values();
   }
 
-  /** The lowest sequence from `sequence` on; Infinity: there is none. */
-  nextFrom(sequence: number): number {
-    let low = this.start;
-    let high = this.end;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (this.sequences[middle] < sequence) low = middle + 1;
-      else high = middle;
-    }
-    while (low < this.end && !this.messages.has(this.sequences[low])) low++;
-    return low < this.end ? this.sequences[low] : Number.POSITIVE_INFINITY;
-  }
-
   private compact(): void {
     const { sequences, messages } = this;
     const kept = messages.size * 2 > sequences.length ? new Float64Array(sequences.length * 2) : sequences;
