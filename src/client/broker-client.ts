@@ -4,6 +4,9 @@ import { type MessageFilter, wireFilter } from "./message-filter.ts";
 /** A place in a topic's log: `beginning`, `end`, a sequence, a message's id, a time, or `ago:10m`. See docs/replay.md. */
 export type LogPosition = string | number | Date;
 
+/** A position that is in one partition. */
+const MESSAGE_ID = /^[0-9a-f]{16}$/;
+
 /** How bodies are written: as text, as the JSON value that they are, or in base64. */
 export type PeekFormat = "text" | "json" | "base64";
 
@@ -82,6 +85,14 @@ export interface ChannelSettings {
   /** 0: without end. */
   max_attempts: number;
   dead_letter_topic: string;
+  /** All messages are finished without being delivered; those that are marked as tests are. */
+  skip: boolean;
+  skip_zan_test: boolean;
+  /** The most messages that each client has in flight whose address or id begins with the prefix. */
+  client_limits: { prefix: string; ready: number }[];
+  /** The most messages, and KiB, per second; 0: no limit. */
+  rate_limit: number;
+  rate_limit_kb: number;
 }
 
 /** How long a topic keeps messages that all channels have finished. */
@@ -217,15 +228,22 @@ export class BrokerClient {
     return this.get<MessagePage>("/channel/messages", query, signal);
   }
 
-  /** The messages of a topic's log, from a position to its end as it was when the page was read. Consumes nothing. */
-  async *messages(topic: string, options: PageOptions = {}): AsyncGenerator<PeekedMessage, void> {
-    let { from } = options;
-    for (;;) {
-      const page = await this.peek(topic, from === undefined ? options : { ...options, from });
-      yield* page.messages;
-      if (page.next === null || page.next === page.end || page.next === from) return;
-      from = page.next;
-    }
+  /**
+   * The messages of a topic's log, from a position to its end as it was when the page was read. Consumes nothing. Of several partitions
+   * each has its turn, unless `partition` names one, or `from` is an id, which is in one.
+   */
+  messages(topic: string, options: PageOptions = {}): AsyncGenerator<PeekedMessage, void> {
+    return allMessages((page) => this.peek(topic, page), options);
+  }
+
+  /** The messages that a channel has in a state, as messages() those of a topic. */
+  channelMessages(
+    topic: string,
+    channel: string,
+    state: "in_flight" | "waiting" | "deferred",
+    options: PageOptions = {},
+  ): AsyncGenerator<PeekedMessage, void> {
+    return allMessages((page) => this.peekChannel(topic, channel, state, page), options);
   }
 
   /** One message, and its status in each channel. */
@@ -296,6 +314,31 @@ export class BrokerClient {
     return this.postJson<ChannelSettings>("/channel/settings", { topic, channel, ...settingsQuery(settings) }, signal);
   }
 
+  /** Drops all messages of a channel, and has each that comes from then on finished without being delivered. */
+  skipChannel(topic: string, channel: string, signal?: AbortSignal): Promise<void> {
+    return this.post("/channel/skip", { topic, channel }, signal);
+  }
+
+  unskipChannel(topic: string, channel: string, signal?: AbortSignal): Promise<void> {
+    return this.post("/channel/unskip", { topic, channel }, signal);
+  }
+
+  /** Bounds what a channel delivers per second. What is not given stays as it is; 0: no limit. */
+  limitRate(topic: string, channel: string, rate: { messages?: number; kilobytes?: number }, signal?: AbortSignal): Promise<void> {
+    const query = { topic, channel, ratemessages: rate.messages, ratekilobytes: rate.kilobytes };
+    return this.post("/channel/ratelimit", query, signal);
+  }
+
+  /**
+   * Bounds how many messages each client of a channel has in flight.
+   *
+   * @param ready 0: no limit
+   * @param prefix only of clients whose address or id begins so; of several that fit, the longest counts
+   */
+  limitClients(topic: string, channel: string, ready: number, prefix = "", signal?: AbortSignal): Promise<void> {
+    return this.post("/channel/setclientlimit", { topic, channel, ready, client_prefix: prefix }, signal);
+  }
+
   /** The shape is the broker's promise. */
   private get<Answer>(path: string, query: Query, signal: AbortSignal | undefined): Promise<Answer> {
     return getJson(this.address, withQuery(path, query), this.options, signal) as Promise<Answer>;
@@ -309,6 +352,26 @@ export class BrokerClient {
     const request = { method: "POST", path: withQuery(path, query) } as const;
     return parseObject(this.address, await call(this.address, request, this.options, signal)) as Answer;
   }
+}
+
+/** All messages, page by page and partition by partition. */
+async function* allMessages(read: (page: PageOptions) => Promise<MessagePage>, options: PageOptions): AsyncGenerator<PeekedMessage, void> {
+  let { partition } = options;
+  // Which others there are the first page tells.
+  let others: number[] | undefined = partition !== undefined || MESSAGE_ID.test(String(options.from)) ? [] : undefined;
+  do {
+    let { from } = options;
+    for (;;) {
+      const page = await read({ ...options, ...(from === undefined ? {} : { from }), ...(partition === undefined ? {} : { partition }) });
+      yield* page.messages;
+      // The position of the next page is one of this partition.
+      partition ??= page.partition;
+      others ??= page.partitions?.filter((index) => index !== page.partition) ?? [];
+      if (page.next === null || page.next === page.end || page.next === from) break;
+      from = page.next;
+    }
+    partition = others?.shift();
+  } while (partition !== undefined);
 }
 
 function settingsQuery({ order, filter, maxAttempts, deadLetterTopic }: ChannelOptions): Query {

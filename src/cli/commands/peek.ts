@@ -1,4 +1,4 @@
-import type { BrokerClient, MessagePage, PageOptions, PeekedMessage } from "../../client/bun.ts";
+import type { BrokerClient, PageOptions, PeekedMessage } from "../../client/bun.ts";
 import { BROKER_FLAGS, type BrokerFlags, findBrokers } from "../command/brokers.ts";
 import { type Call, command, EXIT_OK } from "../command/command.ts";
 import type { Terminal } from "../command/terminal.ts";
@@ -44,9 +44,6 @@ const partitionFlag: IntFlag = {
   max: 1023,
   doc: "only this partition",
 };
-/** A message is in one partition. */
-const MESSAGE_ID = /^[0-9a-f]{16}$/;
-
 /** A broker gives at most this many messages at a time. */
 const MAX_PAGE = 1000;
 
@@ -75,35 +72,25 @@ export const peekCommand = command<PeekFlags>({
   },
 });
 
-/** As many messages as are asked for, page by page. */
+/** As many messages as are asked for. */
 async function* messages(
   client: BrokerClient,
   topic: string,
   channel: string | undefined,
   { options: { from, limit, state, partition }, given }: Call<PeekFlags>,
 ): AsyncGenerator<PeekedMessage, void> {
+  const options: PageOptions = {
+    ...{ limit: Math.min(limit, MAX_PAGE), format: "text" },
+    ...(from === "" ? {} : { from }),
+    ...(given.has(partitionFlag.name) ? { partition } : {}),
+  };
   let left = limit;
-  // Which others there are the first page tells.
-  let others: number[] | undefined = given.has(partitionFlag.name) || MESSAGE_ID.test(from) ? [] : undefined;
-  let only = given.has(partitionFlag.name) ? partition : undefined;
-  do {
-    let next: MessagePage["next"] = from === "" ? null : from;
-    while (left > 0) {
-      const options: PageOptions = {
-        ...{ limit: Math.min(left, MAX_PAGE), format: "text" },
-        ...(next === null ? {} : { from: next }),
-        ...(only === undefined ? {} : { partition: only }),
-      };
-      const page = channel === undefined ? await client.peek(topic, options) : await client.peekChannel(topic, channel, state, options);
-      yield* page.messages;
-      left -= page.messages.length;
-      only ??= page.partition;
-      others ??= page.partitions?.filter((index) => index !== page.partition) ?? [];
-      if (page.next === null || page.next === page.end || page.next === next) break;
-      next = page.next;
-    }
-    only = others?.shift();
-  } while (only !== undefined && left > 0);
+  for await (const message of channel === undefined
+    ? client.messages(topic, options)
+    : client.channelMessages(topic, channel, state, options)) {
+    yield message;
+    if (--left === 0) return;
+  }
 }
 
 /** The line above a message: what is known about it beside its body. */

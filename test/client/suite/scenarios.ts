@@ -512,6 +512,38 @@ const SCENARIOS: Record<string, Scenario> = {
     await producer.close();
   },
 
+  "messages of several partitions are read, page by page": async (stage) => {
+    if (!stage.isBunsq) return;
+    const topic = newTopic();
+    const producer = newProducer(stage);
+    const reader = new stage.client.BrokerClient(stage.http);
+    await reader.createTopic(topic, { partitions: 3 });
+    await reader.createChannel(topic, "c");
+    for (let i = 0; i < 15; i++) await producer.publish(topic, `${i}`, { key: `key ${i % 5}` });
+    const read = async (messages: AsyncIterable<{ body: unknown }>) => {
+      const bodies: unknown[] = [];
+      for await (const { body } of messages) bodies.push(body);
+      return bodies;
+    };
+    const all = Array.from({ length: 15 }, (_, i) => `${i}`).sort();
+    assert.deepEqual((await read(reader.messages(topic, { limit: 2 }))).sort(), all);
+    assert.deepEqual((await read(reader.channelMessages(topic, "c", "waiting", { limit: 2 }))).sort(), all);
+    const last = await reader.peek(topic, { partition: 2 });
+    const bodies = last.messages.map(({ body }) => body);
+    assert.deepEqual(await read(reader.messages(topic, { limit: 2, partition: 2 })), bodies);
+    // An id is in one partition.
+    assert.deepEqual(await read(reader.messages(topic, { limit: 1, from: String(last.messages[1]?.id) })), bodies.slice(1));
+    await reader.skipChannel(topic, "c");
+    await reader.limitRate(topic, "c", { messages: 100 });
+    await reader.limitClients(topic, "c", 7, "10.");
+    const settings = await reader.channelSettings(topic, "c");
+    assert.deepEqual([settings.skip, settings.rate_limit, settings.client_limits], [true, 100, [{ prefix: "10.", ready: 7 }]]);
+    assert.deepEqual(await read(reader.channelMessages(topic, "c", "waiting")), []);
+    await reader.unskipChannel(topic, "c");
+    assert.equal((await reader.channelSettings(topic, "c")).skip, false);
+    await producer.close();
+  },
+
   "a publish that is repeated with its key is not published again": async (stage) => {
     if (!stage.isBunsq) return;
     const topic = newTopic();
