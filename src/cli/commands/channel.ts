@@ -2,6 +2,7 @@ import type { BrokerClient, ChannelSettings } from "../../client/bun.ts";
 import { ACTION_TABLE, type ActionFlags, actionCommand, carryOut, DESTRUCTIVE_TABLE } from "../command/action.ts";
 import { type Command, command, commandGroup } from "../command/command.ts";
 import { DELIVERY_FLAGS, type DeliveryFlags, deliveryOptions } from "../command/delivery-flags.ts";
+import { LIMIT_FLAGS, type LimitFlags, limitChanges, limitTexts } from "../command/limit-flags.ts";
 import { CHANNEL, checkName, TOPIC } from "../command/words.ts";
 import type { StringFlag } from "../flag.ts";
 import type { FlagTable } from "../flags.ts";
@@ -12,9 +13,9 @@ const WORDS = [TOPIC, CHANNEL];
 export const POSITIONS =
   "A POSITION is beginning, end, ago:10m, a time (2026-11-22T08:00:00Z), a message's id, or its number in the log (sequence:1234).";
 
-interface SettingsFlags extends ActionFlags, DeliveryFlags {}
+interface SettingsFlags extends ActionFlags, DeliveryFlags, LimitFlags {}
 
-interface CreateFlags extends SettingsFlags {
+interface CreateFlags extends ActionFlags, DeliveryFlags {
   start: string;
 }
 
@@ -26,8 +27,8 @@ const startFlag: StringFlag = {
   doc: "position in the topic's log at which a new channel begins; a channel that exists stays where it is",
 };
 
-const SETTINGS_TABLE: FlagTable<SettingsFlags> = { options: { ...ACTION_TABLE.options, ...DELIVERY_FLAGS }, others: [] };
-const CREATE_TABLE: FlagTable<CreateFlags> = { options: { ...SETTINGS_TABLE.options, start: startFlag }, others: [] };
+const SETTINGS_TABLE: FlagTable<SettingsFlags> = { options: { ...ACTION_TABLE.options, ...DELIVERY_FLAGS, ...LIMIT_FLAGS }, others: [] };
+const CREATE_TABLE: FlagTable<CreateFlags> = { options: { ...ACTION_TABLE.options, ...DELIVERY_FLAGS, start: startFlag }, others: [] };
 
 const namesOf = (words: readonly string[]) => ({ topic: checkName("topic", words[0]), channel: checkName("channel", words[1]) });
 
@@ -77,21 +78,28 @@ const settings = command({
   run: (call) => {
     const { topic, channel } = namesOf(call.words);
     const changes = deliveryOptions(call.options, call.given);
-    const isSet = Object.keys(changes).length > 0;
+    const limits = limitChanges(call.options, call.given);
+    const isSet = Object.keys(changes).length + limits.length > 0;
     return carryOut(call, {
       topic,
       done: `${isSet ? "set settings" : "settings"} of channel ${channel} of ${topic}`,
-      at: (client) => (isSet ? client.setChannelSettings(topic, channel, changes) : client.channelSettings(topic, channel)),
+      at: async (client) => {
+        if (Object.keys(changes).length > 0) await client.setChannelSettings(topic, channel, changes);
+        for (const set of limits) await set(client, topic, channel);
+        return client.channelSettings(topic, channel);
+      },
       tell: (now) => ({ text: describe(now), json: now }),
     });
   },
 });
 
-function describe({ order, filter, max_attempts: attempts, dead_letter_topic: deadLetters }: ChannelSettings): string {
+function describe(settings: ChannelSettings): string {
+  const { order, filter, max_attempts: attempts, dead_letter_topic: deadLetters } = settings;
   const parts = [
     order === "none" ? "no order" : `ordered by ${order}`,
     filter === null ? "no filter" : `filter ${JSON.stringify(filter)}`,
     attempts === 0 ? "attempts without end" : `${attempts} attempts, then to ${deadLetters}`,
+    ...limitTexts(settings),
   ];
   return parts.join("; ");
 }
@@ -133,5 +141,14 @@ export const channelCommand = commandGroup("channel", "Make, change, move and de
     client.emptyChannel(topic, channel),
   ),
   settings,
+  simple(
+    "skip",
+    "drop all messages of a channel, and finish those that come without delivering them",
+    ["skipping the messages of", "drop all messages of, and skip those that come to,"],
+    (client, topic, channel) => client.skipChannel(topic, channel),
+  ),
+  simple("unskip", "deliver what comes from now on", ["no longer skipping the messages of"], (client, topic, channel) =>
+    client.unskipChannel(topic, channel),
+  ),
   seek,
 ]);

@@ -125,6 +125,31 @@ describe("partitions and order", () => {
     expect((await bunsq("channel", "settings", "ordered", "work", "--filter=x")).stderr).toContain("--filter is a JSON object");
     const refused = await bunsq("channel", "settings", "ordered", "work", "--max-attempts=0", "--json");
     expect([refused.code, JSON.parse(refused.stdout)[0].error]).toEqual([1, "INVALID_ARG_MAX_ATTEMPTS"]);
+    const limits = ["--rate-messages=500", "--client-limit=20", "--client-limit=10.1.=5"];
+    expect((await bunsq("channel", "settings", "ordered", "work", ...limits)).stdout).toEndWith(
+      "dead; at most 500 messages/s; at most 5 in flight at clients 10.1.…; at most 20 in flight at each client\n",
+    );
+    const [taken] = await json<Json[]>(
+      "channel",
+      "settings",
+      "ordered",
+      "work",
+      "--rate-messages=0",
+      "--rate-kilobytes=64",
+      "--client-limit=0",
+    );
+    expect(taken).toMatchObject({ rate_limit: 0, rate_limit_kb: 64, client_limits: [{ prefix: "10.1.", ready: 5 }] });
+    expect((await bunsq("channel", "settings", "ordered", "work", "--client-limit=x")).stderr).toContain("PREFIX=number");
+    await publish("ordered", "before");
+    expect((await bunsq("channel", "skip", "ordered", "work", "--yes")).stdout).toBe(
+      `skipping the messages of channel work of ordered at ${where}\n`,
+    );
+    await publish("ordered", "meanwhile");
+    expect((await bunsq("channel", "settings", "ordered", "work")).stdout).toContain("; all messages skipped; ");
+    expect((await bunsq("channel", "unskip", "ordered", "work")).code).toBe(0);
+    await publish("ordered", "afterwards");
+    expect((await bunsq("peek", "ordered", "work")).stdout).toMatch(/^\S+ {2}sequence 2 .*\nafterwards\n$/);
+    await server.http("POST", "/channel/empty?topic=ordered&channel=work");
     await server.http("POST", `/pub?topic=ordered&key=user-7&ext=${encodeURIComponent('{"region":"eu"}')}`, "with a key");
     expect((await bunsq("peek", "ordered")).stdout).toMatch(/ {2}key user-7 {2}headers {.*"region":"eu".*}\nwith a key\n/);
   }, 60_000);
