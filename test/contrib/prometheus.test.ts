@@ -46,13 +46,38 @@ test("dashboard, alerts and their tests name only metrics that there are", () =>
 describe("contrib/grafana/bunsq.json", () => {
   const dashboard = JSON.parse(readFileSync(DASHBOARD, "utf8")) as {
     uid: string;
-    panels: { id: number; type: string; title: string; gridPos: { x: number; w: number }; targets?: { expr: string }[] }[];
+    panels: {
+      id: number;
+      type: string;
+      title: string;
+      gridPos: { x: number; y: number; w: number; h: number };
+      targets?: { expr: string }[];
+    }[];
   };
 
   test("has panels with ids of their own, in the width of the grid, each but rows with a query", () => {
     expect(new Set(dashboard.panels.map(({ id }) => id)).size).toBe(dashboard.panels.length);
     for (const { type, title, gridPos, targets = [] } of dashboard.panels) {
       expect([title, gridPos.x + gridPos.w <= 24, type === "row" || targets.length > 0]).toEqual([title, true, true]);
+    }
+  });
+
+  test("has no panels over each other", () => {
+    const taken = new Map<string, string>();
+    for (const { title, gridPos } of dashboard.panels) {
+      for (let x = gridPos.x; x < gridPos.x + gridPos.w; x++) {
+        for (let y = gridPos.y; y < gridPos.y + gridPos.h; y++) {
+          expect([title, x, y, taken.get(`${x},${y}`)]).toEqual([title, x, y, undefined]);
+          taken.set(`${x},${y}`, title);
+        }
+      }
+    }
+  });
+
+  test("shows of channels that choose what they deliver all that there is", () => {
+    const queries = dashboard.panels.flatMap(({ targets = [] }) => targets.map(({ expr }) => expr)).join("\n");
+    for (const name of ["blocked_messages", "filtered_messages_total", "dead_letter_messages_total", "most_attempts"]) {
+      expect(queries).toContain(`nsq_channel_${name}{`);
     }
   });
 
