@@ -251,7 +251,7 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         default: 500_000,
         min: 1,
         max: 100_000_000,
-        doc: "largest number of idempotency keys to remember, at about 300 bytes of memory each; beyond it the oldest are forgotten early",
+        doc: "largest number of idempotency keys to remember, at about 300 bytes of memory each, 500 once a publish with a key went to a topic with several partitions; beyond it the oldest are forgotten early",
       },
       syncEvery: {
         name: "sync-every",

@@ -302,9 +302,13 @@ export class Publishing {
   /** Another partition of the topic that a publish with the same key went to. A repetition may come to any of them. */
   private partitionWith(partition: TopicPartition, key: string): TopicPartition | undefined {
     const { keys, turn } = this.parts;
-    return partition.topic.partitions.find(
-      (other) => other !== partition && keys.find(other, key, other.pendingRepeat, turn.agingMs) !== undefined,
-    );
+    const ids = keys.topicsWith(key);
+    // Most keys are new.
+    if (ids?.length === 0) return undefined;
+    return partition.topic.partitions.find((other) => {
+      if (other === partition || ids?.includes(other.id) === false) return false;
+      return keys.find(other, key, other.pendingRepeat, turn.agingMs) !== undefined;
+    });
   }
 
   /** @param earlier what acknowledges the repetition; undefined: it is none */

@@ -5,7 +5,7 @@ import { isKernelError } from "../disk/unreadable-file.ts";
 import { FileNotes } from "../file-notes.ts";
 import type { KeyedTopic } from "./key-file.ts";
 import { KeyFiles, VOID_MS } from "./key-files.ts";
-import { KnownKeys } from "./known-keys.ts";
+import { KnownKeys, nameFor } from "./known-keys.ts";
 import { dropLost, entryNumber, type KeptKey, type StoredEntries, type UnconfirmedKey, UnconfirmedKeys } from "./unconfirmed-keys.ts";
 
 /**
@@ -163,6 +163,11 @@ export class KeyStore<Ack> {
     if (nowMs - since < this.windowMs && since - nowMs < this.windowMs) return repeatAck;
     this.known.delete(name);
     return undefined;
+  }
+
+  /** Ids of the topics to which publishes with a key went; of some of them the window is over. Undefined: each has to be asked with find(). */
+  topicsWith(key: string): readonly number[] | undefined {
+    return this.known.topicsWith(key);
   }
 
   /** The key of a committed publish that still waits for a sync; undefined if none does. */
@@ -421,9 +426,4 @@ export class KeyStore<Ack> {
     this.logger.error(`cannot write idempotency keys to ${this.directory}: ${error.message}; they do not count after a restart`);
     this.files.clearBuffer();
   }
-}
-
-/** Names a key of a topic. Ids of topics are never used twice, so a new topic of the same name does not find the keys of the old one. */
-function nameFor(topicId: number, key: string): string {
-  return `${topicId} ${key}`;
 }
