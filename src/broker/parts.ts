@@ -29,7 +29,6 @@ import { FreeSpace } from "./storage/disk/free-space.ts";
 import { OpenFiles } from "./storage/disk/open-files.ts";
 import { ReadFailures } from "./storage/disk/read-failures.ts";
 import { isKernelError } from "./storage/disk/unreadable-file.ts";
-import type { KeyedTopic } from "./storage/idempotency/key-file.ts";
 import { KeyStore } from "./storage/idempotency/key-store.ts";
 import { ChunkPool } from "./storage/log/chunk.ts";
 import { JOURNAL_FILE, Journal } from "./storage/log/journal.ts";
@@ -175,17 +174,19 @@ export function* openParts(options: BrokerOptions, logger: Logger, environment: 
     yield* recovery.run();
     const newestMs = Math.max(0, ...[...registry.partitions].map(({ log }) => log.files?.newestMs ?? 0));
     if (newestMs > 0) turn.turnClock.doubtSince(newestMs);
-    const wasThere = (topic: KeyedTopic, sequence: number) => registry.had(topic, sequence);
     // Those that count are also written to a new file. On a full disk that waits, too.
     const recoverKeys = () => {
-      keys.recover(turn.agingMs, wasThere, (numbers) => recovery.storedEntries(numbers));
+      keys.recover(
+        turn.agingMs,
+        (topic, sequence) => registry.had(topic, sequence),
+        (numbers) => recovery.storedEntries(numbers),
+      );
       deferred.raiseNextNumber(keys.nextEntryNumber);
     };
     const keysRetry = readFailures.retry("idempotency keys", () => keysRetry.run(recoverKeys, isKernelError));
     keysRetry.run(() => withoutUnreadable.run(recoverKeys), isKernelError);
     withoutUnreadable.end();
-    recovery.onOpened = (partition) =>
-      partition.skipLost(keys.recheck(partition.id, (keyed, sequence) => orMissing(() => wasThere(keyed, sequence))));
+    recovery.onOpened = (partition) => partition.skipLost(keys.recheck(partition.id));
     freeSpace.check(turn.steadyMs);
     // What the earlier run wrote last, it may not have synced.
     groupSync.expect(turn.nowMs);
@@ -200,16 +201,6 @@ export function* openParts(options: BrokerOptions, logger: Logger, environment: 
     metadata?.close();
     lock.release();
     throw error instanceof StartError ? error : new StartError(`cannot read ${directory}: ${(error as Error).message}`);
-  }
-}
-
-/** Takes a message that cannot be read for missing: its publish can be repeated then. */
-function orMissing(wasThere: () => boolean | undefined): boolean | undefined {
-  try {
-    return wasThere();
-  } catch (error) {
-    if (!isKernelError(error)) throw error;
-    return false;
   }
 }
 

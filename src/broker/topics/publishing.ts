@@ -282,7 +282,7 @@ export class Publishing {
    * @param sequence of the first message once it is appended; deferredSequence() for a deferred publish, which has none yet
    */
   private earlierPublish(partition: TopicPartition, key: string, pending: PendingPublish, sequence: number): PendingPublish | undefined {
-    const { failure } = this.parts.keys;
+    const failure = this.parts.keys.failure ?? this.doubtOf(partition, key);
     if (failure !== undefined) {
       // Whether it repeats an earlier publish cannot be told.
       this.appended = 0;
@@ -297,6 +297,16 @@ export class Publishing {
       pending.command,
       keys.register(partition, key, pending, partition.pendingRepeat, sequence, turn.agingMs),
     );
+  }
+
+  /** Why it cannot be told whether a key is that of an earlier publish to the topic. */
+  private doubtOf({ topic }: TopicPartition, key: string): Error | undefined {
+    const { keys } = this.parts;
+    for (const partition of topic.partitions) {
+      const doubt = keys.doubtOf(partition, key);
+      if (doubt !== undefined) return doubt;
+    }
+    return undefined;
   }
 
   /** Another partition of the topic that a publish with the same key went to. A repetition may come to any of them. */

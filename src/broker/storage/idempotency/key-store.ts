@@ -3,7 +3,7 @@ import { DamageLog } from "../damage-log.ts";
 import type { Disk } from "../disk/disk.ts";
 import { isKernelError } from "../disk/unreadable-file.ts";
 import { FileNotes } from "../file-notes.ts";
-import type { KeyedTopic } from "./key-file.ts";
+import { type DoubtfulKey, DoubtfulKeys, type IsThere } from "./doubtful-keys.ts";
 import { KeyFiles, VOID_MS } from "./key-files.ts";
 import { KnownKeys, nameFor } from "./known-keys.ts";
 import { dropLost, entryNumber, type KeptKey, type StoredEntries, type UnconfirmedKey, UnconfirmedKeys } from "./unconfirmed-keys.ts";
@@ -94,8 +94,7 @@ export class KeyStore<Ack> {
   nextEntryNumber = 0;
   private readonly files: KeyFiles;
   private warnedOfLimit = false;
-  /** Keys whose topics were not open when they were read, by nameFor(): it is not known yet whether their messages exist. */
-  private readonly unchecked = new Map<string, { topic: KeyedTopic; sequence: number }>();
+  private readonly doubts = new DoubtfulKeys();
   /** Why the keys of an earlier run are not known: publishes with a key must be refused. */
   failure: Error | undefined;
 
@@ -215,21 +214,17 @@ export class KeyStore<Ack> {
   /**
    * Reads the keys of an earlier run, and writes those that still count to a new file.
    *
-   * @param isThere whether a topic exists and has a message at a sequence; for a negative one, whether it exists. Undefined: it is
-   *   not known yet, and recheck() asks again
+   * @param isThere where it does not know, recheck() and doubtOf() ask again
    * @param stored called after a power cut, which may have lost a deferred publish and left its key
    * @throws StartError, before anything is changed, when a newer version wrote one of the files; UnreadableFile or the kernel's error:
    *   then a later call goes on, and `failure` is set until one succeeds
    */
-  recover(
-    nowMs: number,
-    isThere: (topic: KeyedTopic, sequence: number) => boolean | undefined,
-    stored: StoredEntries = () => new Set(),
-  ): void {
+  recover(nowMs: number, isThere: IsThere, stored: StoredEntries = () => new Set()): void {
+    this.doubts.isThere = isThere;
     // By the time of a later call, other entries may have the numbers of lost ones: none is found then.
     const first = this.failure === undefined;
     try {
-      this.readAll(nowMs, isThere, first ? stored : () => new Set());
+      this.readAll(nowMs, first ? stored : () => new Set());
       this.failure = undefined;
     } catch (error) {
       if (isKernelError(error) && this.enabled) this.failure = error;
@@ -237,8 +232,8 @@ export class KeyStore<Ack> {
     }
   }
 
-  private readAll(nowMs: number, isThere: (topic: KeyedTopic, sequence: number) => boolean | undefined, stored: StoredEntries): void {
-    const unchecked = new Map<string, { topic: KeyedTopic; sequence: number }>();
+  private readAll(nowMs: number, stored: StoredEntries): void {
+    const unchecked = new Map<string, DoubtfulKey>();
     const kept = new Map<string, KeptKey>();
     this.files.recover(
       (topic, key, sequence, timeMs, confirmed) => {
@@ -250,14 +245,14 @@ export class KeyStore<Ack> {
           return;
         }
         const fresh = nowMs - timeMs < this.windowMs && timeMs - nowMs < this.windowMs;
-        const there = fresh && isThere(topic, sequence);
+        const there = fresh && this.doubts.ask(topic, sequence);
         if (there !== false) kept.set(name, { topic, key, sequence, timeMs, confirmed });
         if (there === undefined) unchecked.set(name, { topic, sequence });
         else unchecked.delete(name);
       },
       () => {
         dropLost(kept, this.notes, stored);
-        for (const [name, one] of unchecked) if (kept.has(name)) this.unchecked.set(name, one);
+        for (const [name, one] of unchecked) if (kept.has(name)) this.doubts.add(name, one);
         if (kept.size === 0) return;
         // Written to a new file without the keys whose message does not exist: a later message will get that sequence.
         let [oldestMs, newestMs] = [Number.POSITIVE_INFINITY, 0];
@@ -292,16 +287,13 @@ export class KeyStore<Ack> {
    * @returns one more than the highest sequence that such a key has: no message may get these sequences, since after a restart
    *   the key would seem to be that message's
    */
-  recheck(topicId: number, isThere: (topic: KeyedTopic, sequence: number) => boolean | undefined): number {
-    let next = 0;
-    for (const [name, { topic, sequence }] of this.unchecked) {
-      if (topic.id !== topicId) continue;
-      this.unchecked.delete(name);
-      if (isThere(topic, sequence) !== false) continue;
-      this.known.delete(name);
-      next = Math.max(next, sequence + 1);
-    }
-    return next;
+  recheck(topicId: number): number {
+    return this.doubts.recheck(topicId, (name) => this.known.delete(name));
+  }
+
+  /** Why it cannot be told whether a key was registered: the log of its message cannot be read now. Undefined: it can be told. */
+  doubtOf(topic: { readonly id: number }, key: string): Error | undefined {
+    return this.doubts.size === 0 ? undefined : this.doubts.reason(nameFor(topic.id, key), (name) => this.known.delete(name));
   }
 
   // ---- syncs, which the broker runs

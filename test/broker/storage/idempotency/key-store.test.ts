@@ -199,3 +199,24 @@ test("a full store takes as many keys as an empty one, and evicts the oldest", a
   expect(register(2 * limit - 1)).toBeUndefined();
   keys.close();
 }, 20_000);
+
+test("a log that cannot be read leaves the keys of its own messages in doubt, and no others", () => {
+  const [unread, other] = [TODAY + 1, TODAY + 2];
+  const entries = [entry(unread, 5, "there"), entry(unread, 6, "gone"), entry(other, 7, "theirs")];
+  writeFileSync(`${folder}/1.keys`, Buffer.concat([head(2), ...entries]));
+  let isReadable = false;
+  const keys = new KeyStore<string>({ directory: folder, disk: systemDisk, logger: new MemoryLogger(), windowMs: 60_000, limit: 1000 });
+  keys.recover(NOW, ({ id }, sequence) => {
+    if (id === unread && !isReadable) throw Object.assign(new Error("simulated"), { code: "EIO" });
+    return sequence !== 6;
+  });
+  expect(keys.failure).toBeUndefined();
+  expect(keys.find({ id: other }, "theirs", "repeat", NOW)).toBe("repeat");
+  expect(keys.doubtOf({ id: other }, "theirs")).toBeUndefined();
+  for (const key of ["there", "gone"]) expect(keys.doubtOf({ id: unread }, key)?.message).toBe("simulated");
+  expect(keys.doubtOf({ id: unread }, "new")).toBeUndefined();
+  isReadable = true;
+  for (const key of ["there", "gone"]) expect(keys.doubtOf({ id: unread }, key)).toBeUndefined();
+  expect(keys.find({ id: unread }, "there", "repeat", NOW)).toBe("repeat");
+  expect(keys.find({ id: unread }, "gone", "repeat", NOW)).toBeUndefined();
+});
