@@ -78,6 +78,11 @@ export class WithHttp implements AsyncDisposable {
     expect(await this.call("GET", "/ping")).toBe("200 OK");
   }
 
+  /** Has /ping say that writes fail, until the next call. The broker's timer would forget it, since it finds that the disk takes them. */
+  setWriteFailure(error: Error | undefined): void {
+    Object.defineProperty(this.broker.health, "log", { configurable: true, get: () => error, set: () => {} });
+  }
+
   depth(topic: string): number | undefined {
     return this.broker.registry.topics.get(topic)?.depth;
   }

@@ -36,14 +36,14 @@ test("/ready says whether clients should come, to GET and HEAD", async () => {
   const head = await http.fetch("HEAD", "/ready");
   expect([head.status, head.headers.get("content-length"), await head.text()]).toEqual([200, "2", ""]);
   expect(await http.call("POST", "/ready")).toStartWith("405");
-  const { publishing, health } = http.broker;
+  const { publishing } = http.broker;
   publishing.refuseOnDisk(new Error("the disk is nearly full"));
   expect(await http.call("GET", "/ready")).toBe("503 NOK - the disk is nearly full");
   publishing.refuseOnDisk(undefined);
-  health.log = new Error("no space left on device");
+  http.setWriteFailure(new Error("no space left on device"));
   expect(await http.call("GET", "/ready")).toBe("503 NOK - no space left on device");
   expect((await http.fetch("HEAD", "/ready")).status).toBe(503);
-  health.log = undefined;
+  http.setWriteFailure(undefined);
   await http.started.publish("t", "m");
   await http.restart(undefined, () => {
     disk.script.push({ path: /-t\/.*\.idx$/, calls: ["read"], code: "EIO", times: Number.POSITIVE_INFINITY });

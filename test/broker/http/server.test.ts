@@ -311,7 +311,7 @@ test("a defect in a handler is answered with 500, and logged", async () => {
 
 test("/ping and /stats say what is wrong with the broker", async () => {
   await using http = WithHttp.start();
-  http.broker.health.log = new Error("disk full");
+  http.setWriteFailure(new Error("disk full"));
   const ping = await fetch(`http://127.0.0.1:${http.http.port}/ping`);
   expect([ping.status, await ping.text(), ping.headers.get("content-type"), ping.headers.get("x-nsq-content-type")]).toEqual([
     500,

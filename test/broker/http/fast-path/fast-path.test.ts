@@ -306,7 +306,7 @@ test("a client that reads late gets a long response whole", async () => {
   await using http = WithHttp.start();
   // Longer than the buffers of all sockets on its way.
   const whole = Buffer.from(`NOK - ${"0123456789".repeat(2_000_000)}`);
-  http.broker.health.log = new Error(whole.toString().slice("NOK - ".length));
+  http.setWriteFailure(new Error(whole.toString().slice("NOK - ".length)));
   const pieces: Buffer[] = [];
   let bytes = 0;
   const socket = await Bun.connect({
