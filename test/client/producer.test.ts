@@ -434,4 +434,4 @@ test("lookup servers are asked at once when a connection is lost, and not for ea
   await until("some attempts", () => failed > 15);
   expect(lookup.asked).toBe(2);
   await producer.close();
-});
+}, 60_000);

@@ -51,7 +51,7 @@ test("a producer finds the partition of each key, and a consumer all partitions,
   const stored = { ...(await depths(one, "t")), ...(await depths(two, "t")) };
   expect(Object.keys(stored)).toHaveLength(8);
   for (const [index, depth] of Object.entries(stored)) expect(depth).toBe(expected[Number(index)] ?? 0);
-});
+}, 60_000);
 
 test("a broker of NSQ beside ours is read by its consumers without partitions", async () => {
   await using lookup = InProcessLookup.settled({ broadcastAddress: "127.0.0.1" });

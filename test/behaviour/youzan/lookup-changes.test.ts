@@ -210,7 +210,7 @@ test("a broker that is away keeps its partitions, and they are only made again w
   expect(await cluster.post("/topic/create?topic=t&partition_num=4&fill=true")).toBe("200");
   expect(await places()).toHaveLength(4);
   removeFolder(dataPath);
-});
+}, 60_000);
 
 test("without brokers that make partitions no topic is made", async () => {
   await using lookup = InProcessLookup.settled();

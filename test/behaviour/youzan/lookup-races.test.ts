@@ -30,7 +30,7 @@ test("two lookup servers that are asked for the same topics at once make each pa
     const ports = (places: typeof one) => Object.entries(places ?? {}).map(([index, { tcp_port }]) => `${index} ${tcp_port}`);
     expect(ports(other)).toEqual(ports(one));
   }
-});
+}, 60_000);
 
 test("a lookup server that was started lately makes no topic a second time whose broker is on its way back", async () => {
   const first = InProcessLookup.settled({ broadcastAddress: "127.0.0.1" });

@@ -291,7 +291,7 @@ test("no id is used twice, over topics, deletions and restarts", async () => {
     await server.restart();
   }
   expect(ids.size).toBe(delivered);
-});
+}, 60_000);
 
 for (const [topic, channel] of [
   ["t", "c#ephemeral"],

@@ -330,7 +330,7 @@ test("a client that reads late gets a long response whole", async () => {
   await until("everything has come", () => bytes > whole.length);
   expect(Buffer.concat(pieces).subarray(-whole.length).equals(whole)).toBe(true);
   socket.terminate();
-});
+}, 60_000);
 
 test("a large upload is proxied without a loss, also of the requests before and after it", async () => {
   await using http = WithHttp.start({ maxMsgSizeBytes: 4_000_000 });

@@ -231,7 +231,7 @@ test("a message's attempts go on over several restarts, wherever the message was
     await until("it is requeued", () => attempt % 3 === 0 || server.broker.registry.topic("t").channel("c").requeueCount === 1);
     await server.restart();
   }
-});
+}, 60_000);
 
 test("a window grows for several consumers with thousands of messages in flight, and these can be finished in any order", async () => {
   await using server = InProcess.start();
@@ -289,7 +289,7 @@ test("a straggler does not keep old segments, can still be touched, requeued and
   await expectNothing(consumer);
   await server.restart();
   await expectNothing(await server.consumer("t", "c", 500));
-});
+}, 60_000);
 
 test("a consumer that does not read delays no other, memory stays bounded, and it gets everything once it reads again", async () => {
   await using server = InProcess.start();
@@ -324,7 +324,7 @@ test("a consumer that does not read delays no other, memory stays bounded, and i
   slow.resume();
   await until("the slow one has all", () => received === 10 + 1200 * 100_034);
   slow.terminate();
-});
+}, 60_000);
 
 test("a sampling consumer gets a part of the messages, and the rest is finished", async () => {
   await using server = InProcess.start();
@@ -359,4 +359,4 @@ test("a straggler in an ephemeral topic does not keep the messages that pass it 
     await until("they passed", () => channel.depth === 0 && channel.inFlightCount === 1);
   }
   expect(server.broker.chunks.usedBytes).toBeLessThan(64 * 1024 * 1024);
-});
+}, 60_000);

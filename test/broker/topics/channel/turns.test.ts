@@ -16,7 +16,7 @@ test("of two messages that time out at RDY 1, each comes in turn", async () => {
   for (const body of ["0", "1"]) await timed.publish(body);
   timed.clock.advance(5 * (TIMEOUT_MS + 10));
   expect(consumer.bodies).toEqual(["0", "1", "0", "1", "0", "1"]);
-});
+}, 60_000);
 
 test("of six messages that time out at RDY 1, all have come after eleven deliveries", async () => {
   timed = new TimedBroker();
