@@ -298,6 +298,7 @@ export class CrashRun {
       );
     }
     life.ending = true;
+    this.ledger.isStopping = kind === "clean";
     const atMs = now();
     const code = await server.stop(kind === "crash" ? "SIGKILL" : "SIGTERM");
     this.server = undefined;

@@ -329,3 +329,27 @@ test("a body comes back as it went in, and no changed, cut or lengthened one doe
   expect(() => decodeBody(`${body}x`)).toThrow("corrupt");
   expect(() => decodeBody("")).toThrow("corrupt");
 });
+
+test("a channel that was asked for, but that a kill kept from being made, leaves the backlog to the next one, or not", () => {
+  const asked = made("channel");
+  asked.createdMs = Number.POSITIVE_INFINITY;
+  const [message] = published();
+  ledger.lifeEnded("crash", clockMs);
+  clockMs += 10;
+  const next = made("next");
+  expect([asked.isFirst, next.isFirst, asked.mayBeFirst, next.mayBeFirst]).toEqual([false, false, true, true]);
+  deliver(new ConsumerLedger(ledger, next), message);
+  expect(ledger.violations).toEqual([]);
+});
+
+test("what a connection held may go to another one while the broker stops", () => {
+  const channel = made("channel");
+  const [message] = published();
+  deliver(new ConsumerLedger(ledger, channel), message);
+  const other = new ConsumerLedger(ledger, channel);
+  ledger.isStopping = true;
+  deliver(other, message, 2);
+  expect(ledger.violations).toEqual([]);
+  ledger.lifeEnded("clean", clockMs);
+  expect(ledger.isStopping).toBe(false);
+});
