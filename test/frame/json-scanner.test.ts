@@ -133,15 +133,17 @@ test("random JSON, whole and damaged, is read as by JSON.parse()", () => {
     expect([what, scans(text)]).toEqual([what, parses(text)]);
     const read = readJsonHeader(text, 0, text.length);
     const error = reader.read(text, 0, text.length, undefined);
+    const isUtf8 = Buffer.from(text.toString()).equals(text);
     if ("code" in read) {
-      expect([what, error]).toEqual([what, read]);
+      // A byte that is no UTF-8 is one byte of a tag or key, and three where JSON.parse() has replaced it.
+      if (isUtf8 || !read.text.includes("longer than")) expect([what, error]).toEqual([what, read]);
       continue;
     }
     expect([what, error, reader.isTraced, reader.traceId]).toEqual([what, undefined, read.isTraced, read.traceId]);
     const key = reader.encodedKey ?? text.subarray(reader.keyFrom, reader.keyTo);
     // Bytes that are no UTF-8 stay in a key as they are.
     expect([what, Buffer.from(key).toString()]).toEqual([what, Buffer.from(read.key).toString()]);
-    if (text.toString("latin1").includes("\xff") || text.toString("latin1").includes("\xc3")) continue;
+    if (!isUtf8) continue;
     const batch = new MessageBatch();
     const body = Buffer.from("body");
     const source = Buffer.concat([text, body]);
