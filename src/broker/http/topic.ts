@@ -1,16 +1,9 @@
 import { empty, json, Refusal } from "../../http/server/reply.ts";
+import { TOPIC_FLAGS } from "../../http/topic-flags.ts";
 import { MAX_PARTITIONS } from "../storage/metadata/partition-name.ts";
 import type { TopicSettings } from "../storage/metadata/topic-settings.ts";
 import { existingTopic, topicToPublish, validExistingTopic, validTopic } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
-
-/** Arguments of /topic/create that are true or false. Youzan's lookup server has them under the same names. */
-const FLAGS = {
-  orderedmulti: "ordered",
-  multipart: "multiPart",
-  extend: "extended",
-  disable_channel_auto_create: "fixedChannels",
-} as const;
 
 /**
  * POST /topic/create?topic=[&partition_num=][&partitions=][&orderedmulti=]…[&channel_order=]: makes a topic. One that exists gets as many
@@ -19,7 +12,7 @@ const FLAGS = {
  */
 export function createTopic(call: HttpCall): Response {
   const { query, broker } = call;
-  const isPlain = [...Object.keys(FLAGS), "partition_num", "channel_order"].every((argument) => query.get(argument) === undefined);
+  const isPlain = [...Object.keys(TOPIC_FLAGS), "partition_num", "channel_order"].every((argument) => query.get(argument) === undefined);
   if (isPlain) {
     topicToPublish(call);
     return empty();
@@ -41,7 +34,7 @@ function heldArgument({ query }: HttpCall, count: number): { held?: readonly num
 
 /** The settings that a call's arguments name, beside partitions. @throws Refusal 400 */
 function settingsArguments({ query }: HttpCall): Partial<TopicSettings> {
-  const flags = Object.entries(FLAGS).map(([argument, setting]) => {
+  const flags = Object.entries(TOPIC_FLAGS).map(([argument, setting]) => {
     const text = query.get(argument);
     if (text !== undefined && text !== "true" && text !== "false") throw new Refusal(400, `INVALID_ARG_${argument.toUpperCase()}`);
     return text === undefined ? {} : { [setting]: text === "true" };

@@ -1,4 +1,5 @@
 import { empty, Refusal } from "../../../http/server/reply.ts";
+import { TOPIC_FLAGS } from "../../../http/topic-flags.ts";
 import { leadersOf } from "../../leaders.ts";
 import { placePartitions } from "../../placing.ts";
 import type { RegisteredNode } from "../../registered-node.ts";
@@ -12,14 +13,6 @@ import { settingsOf } from "./whereabouts.ts";
 // Changes of topics as Youzan's clients ask for them. The lookup server calls the brokers, which keep everything: it has no data of its
 // own. The answer comes when clients find here what was made.
 
-/** Arguments of /topic/create that the broker gets as they are, and the settings that they are. */
-const FLAGS = {
-  orderedmulti: "ordered",
-  multipart: "multiPart",
-  extend: "extended",
-  disable_channel_auto_create: "fixedChannels",
-} as const;
-
 /**
  * POST /topic/create?topic=&partition_num=[&replicator=1]…: makes a topic, its partitions in turn at the registered brokers. A topic that
  * exists stays as it is. Partitions that no registered broker has are only made with fill=true, since a broker that is away may have them.
@@ -28,7 +21,7 @@ export async function createPartitions(call: LookupCall): Promise<Response> {
   const name = call.validTopicName();
   const count = partitionCount(call);
   checkReplicas(call);
-  const given = Object.entries(FLAGS).filter(([flag]) => call.query.get(flag) !== undefined);
+  const given = Object.entries(TOPIC_FLAGS).filter(([flag]) => call.query.get(flag) !== undefined);
   const flags = Object.fromEntries(given.map(([flag]) => [flag, `${isSet(call, flag)}`]));
   const order = channelOrder(call);
   const storage = storageCalls(call, name);
