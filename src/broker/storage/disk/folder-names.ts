@@ -25,6 +25,10 @@ export class FolderNames {
   /** A sync failed, and some of the names are not made again yet. */
   private lost = false;
   private running = false;
+  /** The names that the sync under way covers. */
+  private covered: Named[] = [];
+  /** A sync that returns when it is done has failed while that one was under way. The kernel tells only one of the two. */
+  private failedMeanwhile = false;
   private waiting: Done[] = [];
   /** One of those who wait has removed a name, which a sync covers as well. */
   private removed = false;
@@ -84,6 +88,8 @@ export class FolderNames {
       this.disk.syncDirectoryNow(this.directory);
     } catch (error) {
       this.lost = true;
+      this.failedMeanwhile = this.running;
+      for (const named of this.covered) if (named.nameUnsynced) this.unsynced.add(named);
       this.makeAgain();
       throw error;
     }
@@ -98,10 +104,13 @@ export class FolderNames {
     const failure = this.lost ? this.makeAgain() : undefined;
     if (failure !== undefined) return this.finish(dones, failure);
     const covered = [...this.unsynced];
+    this.covered = covered;
     this.unsynced.clear();
     this.running = true;
     this.disk.syncDirectory(this.directory, (error) => {
-      this.running = false;
+      const again = this.failedMeanwhile && !error;
+      this.running = this.failedMeanwhile = false;
+      this.covered = [];
       // A name that was made again meanwhile is in the set. One that was forgotten needs no sync any more.
       for (const named of covered) {
         if (this.unsynced.has(named) || !named.nameUnsynced) continue;
@@ -113,7 +122,11 @@ export class FolderNames {
         // At once, so that another process may sync them, should this one end now. Where it fails, the next sync tries again.
         this.makeAgain();
       }
-      this.finish(dones, error ?? undefined);
+      if (again) {
+        this.removed = true;
+        this.waiting.unshift(...dones);
+        this.start();
+      } else this.finish(dones, error ?? undefined);
     });
   }
 

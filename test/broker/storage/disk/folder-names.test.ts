@@ -84,3 +84,20 @@ test("a start gives files and folders their names back that an earlier run was m
   expect(disk.list(FOLDER).sort()).toEqual(["log", "one", "two", "two.renaming"]);
   expect(disk.list(`${FOLDER}/log`)).toEqual(["records"]);
 });
+
+test("a sync counts for nothing during which another one failed: the kernel may have dropped what both were to cover", () => {
+  const { disk, names } = folder();
+  const one = new LazyFile(disk, `${FOLDER}/one`, "create", names);
+  one.create();
+  const results: (string | undefined)[] = [];
+  names.sync((error) => results.push(error?.message));
+  disk.failsToSync = () => true;
+  expect(() => names.syncRemovalNow()).toThrow("EIO");
+  disk.failsToSync = () => false;
+  disk.endSync();
+  // The name was made again, and is being synced.
+  expect([results, one.nameUnsynced, disk.waiting]).toEqual([[], true, 1]);
+  disk.endSync();
+  expect([results, one.nameUnsynced]).toEqual([[undefined], false]);
+  expect(namesLeft(disk)).toEqual(["one"]);
+});
