@@ -95,6 +95,8 @@ export class Publisher {
 
   /** Notes the topic that a publish's line names. The topic of the last publish costs no look-up, and no existing one a string. */
   selectTopic(command: string | undefined, line: Line): ProtocolError | undefined {
+    // A publish that failed may have left its key.
+    this.key = "";
     if (this.isSelected(line)) return undefined;
     const topic = this.services.registry.knownTopic(line.buffer, line.start(1), line.end(1));
     if (topic === undefined && !isValidName(line.text(1))) return badTopic(command ?? line.text(0), line);
@@ -108,6 +110,7 @@ export class Publisher {
    */
   selectTarget(line: Line, partition: number): ProtocolError | undefined {
     this.partitionIndex = partition;
+    this.key = "";
     if (this.makesTopics) return this.selectTopic(undefined, line);
     if (!this.isSelected(line)) this.select(this.services.registry.knownTopic(line.buffer, line.start(1), line.end(1)), line);
     return undefined;

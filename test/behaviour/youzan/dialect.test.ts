@@ -257,6 +257,19 @@ test("a client that negotiated idempotency sends keys in place of partitions", a
   expect(server.broker.registry.topic("t").partitions.map(({ log }) => log.next)).toEqual([1, 0]);
 });
 
+test("the key of a publish that failed is not the next one's", async () => {
+  await using server = InProcess.start();
+  makeTopic(server.broker, "t", {}, 1);
+  const client = await youzan(server, { multiplexing: true, idempotency: true });
+  server.broker.publishing.refuseOnDisk(new Error("full"));
+  client.command("PUB t once", "first");
+  expect((await client.next()).text).toBe("E_FAILED_ON_NOT_WRITABLE ");
+  server.broker.publishing.refuseOnDisk(undefined);
+  expect(await client.call("PUB_EXT t", withHeader("{}", "second"))).toBe("OK");
+  expect(await client.call("PUB t once", "first")).toBe("OK");
+  expect(server.broker.registry.topic("t").messageCount).toBe(2);
+});
+
 test("a channel without consumers begins where the first one says, and others' words do not count", async () => {
   await using server = InProcess.start();
   await server.publish("t", ..."abcde");
