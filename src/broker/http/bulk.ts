@@ -1,4 +1,4 @@
-import { bodyAt, encodedHeader } from "../../frame/header.ts";
+import { bodyAt, encodedHeader, HeaderReader } from "../../frame/header.ts";
 import { json, Refusal } from "../../http/server/reply.ts";
 import { recordAt } from "../storage/log/records.ts";
 import { messageOfId } from "../topics/inspect/log-position.ts";
@@ -75,7 +75,10 @@ export async function copyMessages(call: HttpCall): Promise<Response> {
     if (record === undefined) throw new OperatorError("MESSAGE_NOT_FOUND");
     const { buffer, from } = record;
     const body = buffer.subarray(bodyAt(buffer, from), record.to);
-    return call.broker.publishing.publish(to.nextPartition(), "", body, delayMs, undefined, encodedHeader(buffer, from));
+    const header = new HeaderReader();
+    header.read(buffer, from);
+    const partition = to.partitionFor(buffer.subarray(header.keyFrom, header.keyTo));
+    return call.broker.publishing.publish(partition, "", body, delayMs, undefined, encodedHeader(buffer, from));
   };
   return forEach(call, ids, PUBLISHED_AT_ONCE, `copied to ${to.name}`, copy);
 }

@@ -91,6 +91,20 @@ test("a message that is moved or copied keeps its header", async () => {
   }
 });
 
+test("messages that are moved or copied go to the partition of their key", async () => {
+  await using server = WithHttp.start();
+  const { started, origin } = server;
+  const { registry } = started.broker;
+  await started.consumer("t", "c");
+  for (let i = 0; i < 4; i++) await publish(started, "t", `${i}`, header({ key: Buffer.from("k") }));
+  const body = JSON.stringify({ ids: (await logOf(server, "t")).map(({ id }) => id) });
+  for (const topic of ["copies", "moved"]) registry.topicWith(topic, 8);
+  for (const call of [`/messages/copy?topic=t&to=copies`, `/messages/move?topic=t&channel=c&to=moved`]) {
+    expect((await fetch(origin + call, { method: "POST", body })).status).toBe(200);
+  }
+  for (const topic of ["copies", "moved"]) expect(registry.topic(topic).partitionOfKey(Buffer.from("k"))?.messageCount).toBe(4);
+});
+
 test("a batch of messages with headers is one commit, in its order", async () => {
   await using server = WithHttp.start();
   const { started } = server;
