@@ -1,6 +1,6 @@
 import { fatal, nonFatal, type ProtocolError } from "../../../../frame/error.ts";
 import { MESSAGE_ID_BYTES } from "../../../../frame/frame.ts";
-import { expandSequence, SEQUENCE_SPAN } from "../../../../frame/id.ts";
+import { expandSequence } from "../../../../frame/id.ts";
 import type { Line } from "../../../../frame/line.ts";
 import { partitionInId, sequenceInId } from "../../../../frame/youzan.ts";
 import type { Channel } from "../../../topics/channel/channel.ts";
@@ -82,7 +82,7 @@ function findMessage(client: ConsumingClient, line: Line, token: number): Protoc
   if (sequence < 0) return undefined;
   for (const part of (client.channel as Channel).partitions) {
     if (part.partition.index !== index) continue;
-    named.sequence = expandSequence(sequence % SEQUENCE_SPAN, part.nearSequence);
+    named.sequence = expandSequence(sequence, part.nearSequence);
     named.partition = isCurrentDelivery(client, line, token, part, named.sequence) ? part : undefined;
   }
   return undefined;
