@@ -2,6 +2,7 @@ import { empty, json, Refusal } from "../../http/server/reply.ts";
 import { TOPIC_FLAGS } from "../../http/topic-flags.ts";
 import { MAX_PARTITIONS } from "../storage/metadata/partition-name.ts";
 import type { TopicSettings } from "../storage/metadata/topic-settings.ts";
+import { isOrder } from "../topics/channel/channel-settings.ts";
 import { existingTopic, topicToPublish, validExistingTopic, validTopic } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
 
@@ -45,7 +46,7 @@ function settingsArguments({ query }: HttpCall): Partial<TopicSettings> {
 function orderArgument(query: HttpCall["query"]): Pick<TopicSettings, "channelOrder"> {
   const channelOrder = query.get("channel_order");
   if (channelOrder === undefined) return {};
-  if (channelOrder === "none" || channelOrder === "key" || channelOrder === "partition") return { channelOrder };
+  if (isOrder(channelOrder)) return { channelOrder };
   throw new Refusal(400, "INVALID_ARG_CHANNEL_ORDER");
 }
 
