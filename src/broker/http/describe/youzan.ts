@@ -1,3 +1,4 @@
+import { eitherForm } from "../../../http/openapi/common.ts";
 import { jsonAnswer, needs, type OperationGroup, takes, textAnswer } from "../../../http/openapi/operation.ts";
 import { BOOLEAN, COUNT, INTEGER, listOf, object, oneOf, optional, type Schema, STRING } from "../../../http/openapi/schema.ts";
 import { CHANNEL, CHANNEL_ARGUMENTS, MESSAGE_ID, NO_CHANNEL, PARTITION, TOPIC } from "./parameters.ts";
@@ -145,6 +146,4 @@ const YOUZAN_DOCUMENT = object(
 );
 
 /** /stats for callers of Youzan's: bare for those that accept NSQ's content type, else in an envelope. */
-export const YOUZAN_STATS: Schema = {
-  anyOf: [YOUZAN_DOCUMENT, object({ status_code: INTEGER, status_txt: STRING, data: YOUZAN_DOCUMENT })],
-};
+export const YOUZAN_STATS: Schema = eitherForm(YOUZAN_DOCUMENT);

@@ -1,6 +1,6 @@
 import { encodeJson } from "../../../base/go/json.ts";
-import { encodedJson } from "../../../http/server/reply.ts";
-import { inSlices, TextSlices } from "../../../http/server/slices.ts";
+import { negotiatedSlices } from "../../../http/server/negotiated.ts";
+import { TextSlices } from "../../../http/server/slices.ts";
 import { NSQ_VERSION } from "../../../version.ts";
 import { consumersOf, producersOf, readClient, readLatency, type Shown, shownChannels, shownTopics } from "../../metrics/stats.ts";
 import { UnreadableFile } from "../../storage/disk/unreadable-file.ts";
@@ -9,8 +9,6 @@ import type { TopicPartition } from "../../topics/topic-partition.ts";
 import type { BrokerApi, HttpCall } from "../call.ts";
 import { hourlyBytes } from "./history.ts";
 
-const NSQ_TYPE = "application/vnd.nsq; version=1.0";
-const ENVELOPE = { headers: { "Content-Type": "application/json; charset=utf-8" } };
 /** Channels of one partition that are written in one step. */
 const ROWS_PER_STEP = 16;
 const NS_PER_MS = 1_000_000;
@@ -33,15 +31,13 @@ export function youzanStats({ broker, query, request }: HttpCall, partition: num
     withErrors: false,
     partition,
   };
-  const isBare = request.headers.get("accept") === NSQ_TYPE;
   const out = new TextSlices();
-  const body = inSlices(out, writeStats(broker, show, out, isBare));
-  return isBare ? encodedJson(body) : new Response(body, ENVELOPE);
+  return negotiatedSlices(request, out, writeStats(broker, show, out));
 }
 
-function* writeStats(broker: BrokerApi, show: Shown, out: TextSlices, isBare: boolean): Generator<void> {
+function* writeStats(broker: BrokerApi, show: Shown, out: TextSlices): Generator<void> {
   const head = { version: NSQ_VERSION, health: broker.health.text, start_time: Math.floor(broker.startTimeMs / 1000) };
-  out.write(`${isBare ? "" : '{"status_code":200,"status_txt":"OK","data":'}${encodeJson(head).slice(0, -1)},"topics":[`);
+  out.write(`${encodeJson(head).slice(0, -1)},"topics":[`);
   const due = new DueTimes(broker);
   let isFirst = true;
   for (const topic of shownTopics(broker, show) ?? []) {
@@ -52,7 +48,7 @@ function* writeStats(broker: BrokerApi, show: Shown, out: TextSlices, isBare: bo
       yield* writePartition(broker, partition, show, out, due);
     }
   }
-  out.write(isBare ? "]}" : "]}}");
+  out.write("]}");
 }
 
 function* writePartition(broker: BrokerApi, partition: TopicPartition, show: Shown, out: TextSlices, due: DueTimes): Generator<void> {
