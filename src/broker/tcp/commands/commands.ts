@@ -18,6 +18,10 @@ import { MPUB_EXT, MPUB_TRACE, YOUZAN_MPUB } from "./youzan/mpub.ts";
 import { DPUB_EXT, PUB_EXT, PUB_TRACE, YOUZAN_PUB } from "./youzan/pub.ts";
 import { SUB_ADVANCED, SUB_ORDERED, YOUZAN_SUB } from "./youzan/sub.ts";
 
+const TOUCH_VERB = Buffer.from("TOUCH");
+const DPUB_EXT_VERB = Buffer.from("DPUB_EXT");
+const IDENTIFY_VERB = Buffer.from("IDENTIFY");
+
 /** The command that a line begins with. The names are case-sensitive, as in nsqd. */
 export function findCommand(line: Line): Command | undefined {
   switch (line.length(0)) {
@@ -50,9 +54,9 @@ export function findCommand(line: Line): Command | undefined {
       }
       return undefined;
     case 5:
-      return line.text(0) === "TOUCH" ? TOUCH : undefined;
+      return line.is(0, TOUCH_VERB) ? TOUCH : undefined;
     case 8:
-      return line.text(0) === "IDENTIFY" ? IDENTIFY : line.text(0) === "DPUB_EXT" ? DPUB_EXT : undefined;
+      return line.is(0, DPUB_EXT_VERB) ? DPUB_EXT : line.is(0, IDENTIFY_VERB) ? IDENTIFY : undefined;
   }
   return undefined;
 }
