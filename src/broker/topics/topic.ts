@@ -111,7 +111,11 @@ export class Topic {
 
   /** A partition by its index. @returns undefined: there is none */
   partition(index: number): TopicPartition | undefined {
-    return this.partitions.find((partition) => partition.index === index);
+    const { partitions } = this;
+    // Where the broker has all of them, each is at its index.
+    if (partitions[index]?.index === index) return partitions[index];
+    for (const partition of partitions) if (partition.index === index) return partition;
+    return undefined;
   }
 
   /** Whether it has a partition, at this broker or another one. */

@@ -85,9 +85,18 @@ export class Channel {
     return partitions.find(({ partition }) => partition.number === number) ?? partitions[0];
   }
 
+  /** What it has of the partition with an index. @returns undefined: this broker has no such partition */
+  partAt(index: number): ChannelPartition | undefined {
+    const { partitions } = this;
+    // Where the broker has all of them, each is at its index.
+    if (partitions[index]?.partition.index === index) return partitions[index];
+    for (const part of partitions) if (part.partition.index === index) return part;
+    return undefined;
+  }
+
   /** What it has of a partition of its topic. */
   partIn({ index }: TopicPartition): ChannelPartition {
-    const part = this.partitions.find(({ partition }) => partition.index === index);
+    const part = this.partAt(index);
     if (part === undefined) throw new Error(`channel ${this.name} has no partition ${index}`);
     return part;
   }

@@ -80,11 +80,10 @@ function findMessage(client: ConsumingClient, line: Line, token: number): Protoc
   const sequence = sequenceInId(line.buffer, line.start(1));
   named.partition = undefined;
   if (sequence < 0) return undefined;
-  for (const part of (client.channel as Channel).partitions) {
-    if (part.partition.index !== index) continue;
-    named.sequence = expandSequence(sequence, part.nearSequence);
-    named.partition = isCurrentDelivery(client, line, token, part, named.sequence) ? part : undefined;
-  }
+  const part = (client.channel as Channel).partAt(index);
+  if (part === undefined) return undefined;
+  named.sequence = expandSequence(sequence, part.nearSequence);
+  if (isCurrentDelivery(client, line, token, part, named.sequence)) named.partition = part;
   return undefined;
 }
 
