@@ -74,10 +74,11 @@ export function messageHeader(call: HttpCall, topic: Topic): RequestHeader {
   const takesHeaders = topic.settings.extended !== false;
   const isAsked = ext !== undefined || key !== undefined || named.length > 0;
   if (!isAsked && !takesHeaders) return NO_HEADER;
+  const contentType = headers.get("content-type");
   const common = membersOf({
     traceparent: headers.get("traceparent"),
     tracestate: headers.get("tracestate"),
-    contentType: headers.get("content-type"),
+    contentType: contentType === null ? null : utf8(contentType),
   });
   if (!isAsked && common.length === 0) return NO_HEADER;
   const own = ext === undefined ? [] : Object.entries(objectIn(ext));

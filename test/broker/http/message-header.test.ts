@@ -52,6 +52,7 @@ test("what a request says of a header arrives at consumers who know headers, and
     ["", [`traceparent: ${TRACEPARENT}`, "tracestate: a=1"], `{"traceparent":"${TRACEPARENT}","tracestate":"a=1"}`],
     ["", ["Content-Type: application/json; charset=utf-8"], '{"content-type":"application/json; charset=utf-8"}'],
     ["", ["Content-Type: application/json; charset=utf-8"], '{"content-type":"application/json; charset=utf-8"}'],
+    ["", ["Content-Type: text/csv; name=grün"], '{"content-type":"text/csv; name=grün"}'],
     ["", ["Content-Type: text/csv", `traceparent: ${TRACEPARENT}`], `{"content-type":"text/csv","traceparent":"${TRACEPARENT}"}`],
     ["&ext=%7B%22content-type%22%3A%22x%22%7D", ["Content-Type: text/csv"], '{"content-type":"x"}'],
     ["", ["X-Nsqext-__proto__: p"], '{"__proto__":"p"}'],
