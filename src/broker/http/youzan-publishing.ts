@@ -25,7 +25,7 @@ export async function pubExt(call: HttpCall): Promise<Response> {
   if (call.query.get("ext") === undefined) throw new Refusal(400, "E_INVALID_JSON_HEADER");
   const { header, key, isTraced, traceId, textBytes } = messageHeader(call, topic);
   const place = await publish(call, topic, key, body, header, textBytes, traceId);
-  return isTraced ? negotiated(call.request, place) : text("OK");
+  return isTraced && place !== undefined ? negotiated(call.request, place) : text("OK");
 }
 
 /** POST /pubtrace?topic=&trace_id=[&partition=]: publishes the body as one message with a trace id. The answer says where it is. */
@@ -34,7 +34,8 @@ export async function pubTrace(call: HttpCall): Promise<Response> {
   const traceId = traceIdArgument(call);
   if (traceId === undefined) throw new Refusal(400, "INVALID_TRACE_ID");
   const header = traceId === 0n ? NO_BYTES : encodeHeader({ traceId, key: NO_BYTES, tag: NO_BYTES, text: NO_BYTES });
-  return encodedJson(await publish(call, topic, NO_BYTES, body, header, 0, traceId));
+  const place = await publish(call, topic, NO_BYTES, body, header, 0, traceId);
+  return place === undefined ? text("OK") : encodedJson(place);
 }
 
 async function readPublish(call: HttpCall): Promise<{ topic: Topic; body: Uint8Array }> {
@@ -50,7 +51,10 @@ async function readPublish(call: HttpCall): Promise<{ topic: Topic; body: Uint8A
   throw new Refusal(404, "E_TOPIC_NOT_EXIST");
 }
 
-/** @returns where the message is, as JSON. The id is a number of 64 bits, which JavaScript rounds; `message_id` is the id in all other calls */
+/**
+ * @returns where the message is, as JSON. The id is a number of 64 bits, which JavaScript rounds; `message_id` is the id in all other calls.
+ * Undefined for a repetition: where the first one is, is not known
+ */
 async function publish(
   call: HttpCall,
   topic: Topic,
@@ -59,12 +63,15 @@ async function publish(
   header: Uint8Array,
   textBytes: number,
   traceId: bigint,
-): Promise<string> {
+): Promise<string | undefined> {
   const { publishing } = call.broker;
   const partition = youzanPartition(call, topic, key);
   if (publishing.refusalFor(topic) !== undefined) throw new Refusal(400, "E_FAILED_ON_NOT_WRITABLE");
   const { next, end, prefix } = partition.log;
-  await publishing.publish(partition, idempotencyKey(call), body, 0, publishOrigin(call, partition), header);
+  const published = publishing.publish(partition, idempotencyKey(call), body, 0, publishOrigin(call, partition), header);
+  const isRepeated = publishing.appended === 0;
+  await published;
+  if (isRepeated) return undefined;
   const size = rawBytes(body.length, textBytes, topic.settings.extended === true);
   const id = internalId(partition.index, next);
   const messageId = Buffer.alloc(MESSAGE_ID_BYTES);

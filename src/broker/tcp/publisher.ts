@@ -208,7 +208,7 @@ export class Publisher {
     const answer = traceId === undefined ? undefined : new TracedAnswer(partition);
     const pending = publishing.append(partition, this.key, bytes, from, to, this.client, header);
     answer?.add(to - from, textBytes);
-    this.awaitAck(partition.topic, answer === undefined ? pending : answer.to(pending, traceId ?? 0n));
+    this.awaitAck(partition.topic, this.isPlaced(answer) ? answer.to(pending, traceId ?? 0n) : pending);
     return undefined;
   }
 
@@ -243,7 +243,7 @@ export class Publisher {
     const { pendingPub, topic } = partition;
     const pending = this.services.publishing.appendMessages(partition, this.key, bytes, batch, 0, 1, this.client, pendingPub);
     answer?.add(batch.bodyBytesOf(0), textBytes);
-    this.awaitAck(topic, answer === undefined ? pending : answer.to(pending, traceId ?? 0n));
+    this.awaitAck(topic, this.isPlaced(answer) ? answer.to(pending, traceId ?? 0n) : pending);
     return undefined;
   }
 
@@ -259,8 +259,13 @@ export class Publisher {
     const answer = isTraced ? new TracedAnswer(partition) : undefined;
     const pending = this.services.publishing.appendMessages(partition, this.key, bytes, batch, 0, batch.count, this.client);
     if (answer !== undefined) for (let i = 0; i < batch.count; i++) answer.add(batch.bodyBytesOf(i), 0);
-    this.awaitAck(partition.topic, answer === undefined ? pending : answer.to(pending, 0n));
+    this.awaitAck(partition.topic, this.isPlaced(answer) ? answer.to(pending, 0n) : pending);
     return undefined;
+  }
+
+  /** Whether a publish is answered with where it is. Of one that is repeated that is not known. */
+  private isPlaced(answer: TracedAnswer | undefined): answer is TracedAnswer {
+    return answer !== undefined && this.services.publishing.appended > 0;
   }
 
   /**

@@ -257,6 +257,17 @@ test("a client that negotiated idempotency sends keys in place of partitions", a
   expect(server.broker.registry.topic("t").partitions.map(({ log }) => log.next)).toEqual([1, 0]);
 });
 
+test("a publish with a trace id that is repeated is not said to be where it is not", async () => {
+  await using server = InProcess.start();
+  const client = await youzan(server, { message_headers: true, idempotency: true });
+  const body = withHeader('{"##trace_id":"7"}', "x");
+  client.command("PUB_EXT t -1 once", body);
+  expect((await client.next()).data.toString("hex", 2, 18)).toBe("00000000000000010000000000000007");
+  expect(await client.call("PUB_EXT t -1 once", body)).toBe("OK");
+  client.command("PUB_EXT t", body);
+  expect((await client.next()).data.toString("hex", 2, 18)).toBe("00000000000000020000000000000007");
+});
+
 test("the key of a publish that failed is not the next one's", async () => {
   await using server = InProcess.start();
   makeTopic(server.broker, "t", {}, 1);

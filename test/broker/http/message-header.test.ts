@@ -180,6 +180,13 @@ test("Youzan's calls are answered in its words, and say where a message is", asy
   );
   expect(await post(traced)).toStartWith('200 {"status_code":200,"status_txt":"OK","data":{"status":"OK","id":2251799813685250,');
 
+  // Where the first one is, is not known.
+  for (const call of [traced, "/pubtrace?topic=plain&trace_id=1"]) {
+    const key = { "Idempotency-Key": call };
+    expect(await post(call, "x", key)).toStartWith("200 {");
+    expect(await post(call, "x", key)).toBe("200 OK");
+  }
+
   for (const call of [`/pub_ext?${ext("{}")}`, "/pubtrace?trace_id=1"]) {
     expect(await post(call)).toBe('400 {"message":"MISSING_ARG_TOPIC"}');
     expect(await post(`${call}&topic=a!`)).toBe('400 {"message":"INVALID_ARG_TOPIC"}');

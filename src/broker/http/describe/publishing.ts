@@ -1,6 +1,6 @@
 import { MAX_MESSAGE_KEY_BYTES } from "../../../frame/header.ts";
 import { eitherForm } from "../../../http/openapi/common.ts";
-import { header, jsonAnswer, needs, type OperationGroup, type Parameter, takes, textAnswer } from "../../../http/openapi/operation.ts";
+import { header, needs, type OperationGroup, type Parameter, takes, textAnswer } from "../../../http/openapi/operation.ts";
 import { INTEGER, object, type Schema, STRING } from "../../../http/openapi/schema.ts";
 import { MAX_KEY_BYTES } from "../../storage/idempotency/key-store.ts";
 import { DEFER, PARTITION, TOPIC } from "./parameters.ts";
@@ -126,7 +126,10 @@ export const PUBLISHING: OperationGroup = {
         KEY,
       ],
       body: MESSAGE_BODY,
-      answer: jsonAnswer("Where the message is. It is as durable as the topic asks for.", PLACE),
+      answer: {
+        description: "Where the message is, or OK if it repeats one. It is as durable as the topic asks for.",
+        contents: { ...PUBLISHED.contents, "application/json": PLACE },
+      },
       errors: YOUZAN_ERRORS,
     },
   },
