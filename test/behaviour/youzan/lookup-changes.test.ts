@@ -263,3 +263,38 @@ test("the answer waits for the brokers to register what they made", async () => 
   expect(await client.call("REGISTER t 1")).toBe("OK");
   expect(await made).toBe(200);
 });
+
+test.each([
+  "/topic/meta/update?topic=t&channel_order=key",
+  "/topic/delete?topic=t&partition=**",
+  "/channel/create?topic=t&channel=c&partition=**",
+  "/channel/delete?topic=t&channel=c&partition=**",
+])("after a start %s waits for all brokers, and is not for the first ones alone", async (target) => {
+  let nowMs = 0;
+  await using lookup = new InProcessLookup({}, { monotonicMs: () => nowMs, wallMs: () => Date.now() });
+  const called: string[] = [];
+  await using brokers = new AsyncDisposableStack();
+  const register = async (name: string) => {
+    const server = Bun.serve({
+      port: 0,
+      hostname: "127.0.0.1",
+      fetch: ({ url }) => {
+        called.push(`${name} ${new URL(url).pathname}`);
+        return new Response();
+      },
+    });
+    brokers.defer(() => server.stop(true));
+    const client = await lookup.client();
+    const identity = { ...identityOf("127.0.0.1", { http_port: server.port ?? 0 }), registers_partitions: true };
+    await client.identify(identity as ReturnType<typeof identityOf>);
+    expect(await client.call("REGISTER t 0 c")).toBe("OK");
+  };
+  await register("one");
+  const answered = fetch(`http://127.0.0.1:${lookup.server.httpPort}${target}`, { method: "POST" });
+  for (let i = 0; i < 20; i++) await lookup.get("/topics");
+  await register("other");
+  nowMs = 5_000;
+  expect((await answered).status).toBe(200);
+  const path = target.startsWith("/topic/meta/update") ? "/topic/create" : new URL(target, "http://x").pathname;
+  expect(called.toSorted()).toEqual([`one ${path}`, `other ${path}`]);
+});

@@ -16,6 +16,11 @@ export async function untilKnown({ registry, lookup }: LookupCall, name: string,
   while (lookup.isStarting && !hasPartitions(registry, name, count)) await Bun.sleep(POLL_MS);
 }
 
+/** Waits for as long as brokers may not have registered what they have, before all brokers of a topic are called. */
+export async function untilStarted({ lookup }: LookupCall): Promise<void> {
+  while (lookup.isStarting) await Bun.sleep(POLL_MS);
+}
+
 /** Waits until brokers have registered all partitions of a topic here. @throws Refusal 503 after TIMEOUT_MS */
 export async function untilRegistered({ registry }: LookupCall, name: string, count: number): Promise<void> {
   const endMs = performance.now() + TIMEOUT_MS;

@@ -6,7 +6,7 @@ import type { RegisteredNode } from "../../registered-node.ts";
 import type { TopicRegistration } from "../../registration.ts";
 import type { LookupCall } from "../call.ts";
 import { type BrokerCall, callBrokers } from "./brokers.ts";
-import { untilKnown, untilRegistered } from "./registered.ts";
+import { untilKnown, untilRegistered, untilStarted } from "./registered.ts";
 import { channelOrder, checkReplicas, isSet, noNode, partitionCount, storageCalls } from "./topic-arguments.ts";
 import { settingsOf } from "./whereabouts.ts";
 
@@ -74,6 +74,7 @@ export async function updateTopic(call: LookupCall): Promise<Response> {
   };
   const calls = storageCalls(call, name);
   if (Object.keys(flags).length > 0) calls.push({ path: "/topic/create", query: { topic: name, ...flags } });
+  await untilStarted(call);
   const topic = existing(call, name);
   if (topic === undefined) throw new Refusal(404, "topic is not created");
   await callBrokers(call, callsOf(makersOf(topic), calls));
@@ -84,6 +85,7 @@ export async function updateTopic(call: LookupCall): Promise<Response> {
 export async function deletePartitions(call: LookupCall): Promise<Response> {
   const name = call.validTopicName();
   if (call.query.get("partition") !== "**") throw new Refusal(400, "REMOVE_SINGLE_PARTITION_NOT_ALLOWED");
+  await untilStarted(call);
   const topic = call.registry.topic(name);
   if (topic === undefined) throw new Refusal(404, "Key not found");
   await callBrokers(call, callsOf(makersOf(topic), [{ path: "/topic/delete", query: { topic: name } }]), 404);
