@@ -72,9 +72,15 @@ export class Batch {
     return this.items?.length ?? this.publications.length;
   }
 
-  /** The key by which its broker is chosen: all its messages have that broker. */
+  /** The key by which its broker is chosen. Other brokers than the one that it was gathered for may not have all its keys. */
   get key(): string | undefined {
     return this.publications[0]?.key;
+  }
+
+  /** It was not given in one call, and its messages may belong to several brokers. */
+  get hasSeveralKeys(): boolean {
+    const { key, publications } = this;
+    return !this.isWhole && publications.some((publication) => publication.key !== key);
   }
 
   /** A message has a key, so that the batch waits for its broker. */

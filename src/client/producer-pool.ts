@@ -158,7 +158,7 @@ export class ProducerPool implements ProducerBrokerOwner {
     while (placed < this.unplaced.length && this.hasRoom) {
       const batch = this.unplaced[placed++] as Batch;
       this.unplacedMessages -= batch.count;
-      if (batch.isWhole || batch.attempts > 0) this.placeBatch(batch);
+      if (batch.isWhole || batch.attempts > 0) for (const part of this.partsOf(batch)) this.placeBatch(part);
       else for (const publication of batch.publications) if (!publication.isCancelled) this.placeSingle(batch.topic, publication);
     }
     if (placed > 0) this.unplaced.splice(0, placed);
@@ -167,6 +167,11 @@ export class ProducerPool implements ProducerBrokerOwner {
     this.mustUnblock = false;
     this.unblock();
     this.placeWaiting();
+  }
+
+  /** What belongs to one broker each: a batch that may have been published stays whole, so that it can be recognized. */
+  private partsOf(batch: Batch): Batch[] {
+    return batch.sentTo === undefined && batch.hasSeveralKeys ? batch.singles(this.settings.newKey) : [batch];
   }
 
   private placeBatch(batch: Batch): void {
@@ -397,9 +402,11 @@ export class ProducerPool implements ProducerBrokerOwner {
     if (batch.isKeyed && this.settings.leaders.of(batch.topic) !== false) return false;
     const others = this.candidates.filter((broker) => broker !== notTo);
     if (others.length === 0 || batch.attempts > others.length) return false;
-    const other = this.chooser.choose(others, batch.key);
-    other.addBatch(batch);
-    other.flush();
+    for (const part of this.partsOf(batch)) {
+      const other = this.chooser.choose(others, part.key);
+      other.addBatch(part);
+      other.flush();
+    }
     return true;
   }
 
@@ -407,7 +414,7 @@ export class ProducerPool implements ProducerBrokerOwner {
     if (!this.settings.leaders.refresh(batch.topic)) return this.sendElsewhere(batch, broker);
     this.pendingMessages -= batch.count;
     this.pendingBytes -= batch.bytes;
-    for (const part of batch.isWhole ? [batch] : batch.singles(this.settings.newKey)) this.block(part);
+    this.block(batch);
     return true;
   }
 }

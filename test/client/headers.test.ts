@@ -9,6 +9,7 @@ import {
   type ProducerOptions,
 } from "../../src/client/bun.ts";
 import { murmur3 } from "../../src/client/murmur3.ts";
+import { Chooser } from "../../src/client/strategy.ts";
 import { encodeFrame, FRAME_TYPE_ERROR } from "../../src/frame/frame.ts";
 import { InProcess } from "../support/in-process.ts";
 import { until } from "../support/server.ts";
@@ -283,6 +284,25 @@ test("without lookup servers a key's partition is looked for at the other broker
   await using alone = new Producer({ brokers: [one.address] });
   await expect(alone.publish("t", "x", { key: "k" })).rejects.toMatchObject({ code: "E_FAILED_ON_NOT_LEADER" });
 });
+
+test.each(["PUB failed: disk full", "PUB failed: draining"])(
+  "of a batch that is refused with %s each message goes where its key belongs",
+  async (why) => {
+    const refuse = encodeFrame(FRAME_TYPE_ERROR, `E_MPUB_FAILED ${why}`);
+    using one = new RecordingBroker([], { onPublish: (_line, _body, _reply, socket) => void socket.write(refuse) });
+    using other = new RecordingBroker();
+    using third = new RecordingBroker();
+    const brokers = [one.address, other.address, third.address];
+    await using producer = new Producer({ brokers });
+    await until("all are connected", () => producer.connected.length === 3);
+    const keys = Array.from({ length: 40 }, (_, i) => `key ${i}`);
+    const receipts = await Promise.all(keys.map((key) => producer.publish("t", key, { key })));
+    const others = [other, third].map(({ address }) => ({ broker: address, seed: murmur3(address), pending: 0 }));
+    const chooser = new Chooser("round-robin");
+    expect(receipts.map(({ broker }) => broker)).toEqual(keys.map((key) => chooser.choose(others, key).broker));
+    expect(one.commands.length).toBeGreaterThan(0);
+  },
+);
 
 for (const headers of [true, false]) {
   test(`a finish that comes too late does not count for the next delivery, with an order (${headers ? "with" : "without"} headers)`, async () => {
