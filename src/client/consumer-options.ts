@@ -75,9 +75,11 @@ export function consumerSettings(options: ConsumerOptions): ConsumerSettings {
   for (const name of [topic, channel, deadLetterTopic ?? topic]) {
     if (!isValidName(name)) throw new ClientError("INVALID_OPTION", `invalid topic or channel name ${JSON.stringify(name)}`);
   }
-  const { order, tag, filter, partition } = options;
+  const { order, tag, filter, partition, headers } = options;
   if (order !== undefined && !ORDERS.includes(order))
     throw new ClientError("INVALID_OPTION", `order is none, key or partition, not ${order}`);
+  const isChoosing = tag !== undefined || filter !== undefined || partition !== undefined;
+  if (isChoosing && headers === false) throw new ClientError("INVALID_OPTION", "tag, filter and partition need messages with headers");
   const multiplierMs = notNegative("backoffMultiplierMs", options.backoffMultiplierMs ?? 1_000);
   const maxMs = notNegative("maxBackoffMs", options.maxBackoffMs ?? 120_000);
   const strategy = options.backoffStrategy ?? "exponential";
@@ -98,7 +100,7 @@ export function consumerSettings(options: ConsumerOptions): ConsumerSettings {
     wishes: {
       order,
       partition: checkPartition(partition),
-      isChoosing: tag !== undefined || filter !== undefined || partition !== undefined,
+      isChoosing,
     },
     requeueDelayMs: isPerMessage
       ? (attempts) => Math.min(backoffMs(backoff, attempts), maxMs)

@@ -36,7 +36,7 @@ export function wireFilter(filter: MessageFilter): object {
 }
 
 function several(kind: "all" | "any", values: Readonly<Record<string, string>>, inverse: boolean): object {
-  const pairs = Object.entries(values);
+  const pairs = Object.entries(values ?? {});
   if (pairs.length === 0 || pairs.some(([, value]) => typeof value !== "string")) throw invalid();
   const list = pairs.map(([header, value]) => ({ filter_ext_key: header, filter_data: value }));
   return { type: SEVERAL, inverse, filter_ext_key: kind, filter_data_list: list };

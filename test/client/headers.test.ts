@@ -131,8 +131,11 @@ test("what cannot be a key, a header, a tag, a trace id or a partition is refuse
     code: "INVALID_OPTION",
   });
   for (const order of ["keys", ""]) expect(() => gather(server, { order: order as "key" })).toThrow("order is none, key or partition");
-  for (const filter of [{ header: "a" }, { all: {} }, { any: { a: 1 } }]) {
+  for (const filter of [{ header: "a" }, { all: {} }, { all: null }, { any: { a: 1 } }]) {
     expect(() => gather(server, { filter: filter as { all: Record<string, string> } })).toThrow("a filter has a header");
+  }
+  for (const choice of [{ tag: "x" }, { partition: 0 }, { filter: { header: "a", equals: "1" } }]) {
+    expect(() => gather(server, { ...choice, headers: false })).toThrow("need messages with headers");
   }
   // The longest that there may be.
   await producer.publish("t", "x", { key: "ü".repeat(512), tag: "t".repeat(100), headers: { a: "x".repeat(60_000) } });
