@@ -54,6 +54,11 @@ export class TopicRegistration implements Registration {
     return node.namesPartitions ? (this.held?.get(node)?.indexes ?? FIRST_ONLY) : NONE;
   }
 
+  /** How many partitions the topic has as one of its nodes says; 1 for a node that does not say. */
+  partitionCountAt(node: RegisteredNode): number {
+    return this.held?.get(node)?.settings?.partitions ?? 1;
+  }
+
   /** Notes a partition at a node. @param isNew the node was not registered here before @returns false if it was there already */
   addPartition(node: RegisteredNode, index: number, isNew: boolean): boolean {
     const known = this.held?.get(node);

@@ -119,3 +119,21 @@ test("a topic that several brokers have as a whole is written to at the same one
   expect(data.partitions["0"].broadcast_address).toBe("a");
   expect(data.producers.map(({ broadcast_address }) => broadcast_address)).toEqual(["b", "a", "c"]);
 });
+
+test("a broker that makes a spread topic for itself does not take the keys of one that has a part of it", async () => {
+  await using lookup = new InProcessLookup();
+  for (const [name, index] of [
+    ["b", 0],
+    ["c", 1],
+  ] as const) {
+    const [client] = await identified(lookup, { ...OURS, broadcast_address: name });
+    expect(await client.call(`REGISTER t ${index}`)).toBe("OK");
+    expect(await client.call('SETTINGS t {"partition_num":2}')).toBe("OK");
+  }
+  const [stray] = await identified(lookup, { ...OURS, broadcast_address: "a" });
+  expect(await stray.call("REGISTER t 0")).toBe("OK");
+  const { data } = (await lookup.get("/lookup?topic=t&access=w")) as {
+    data: { partitions: Record<string, { broadcast_address: string }> };
+  };
+  expect(Object.entries(data.partitions).map(([index, peer]) => `${index} ${peer.broadcast_address}`)).toEqual(["0 b", "1 c"]);
+});
