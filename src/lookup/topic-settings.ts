@@ -26,6 +26,11 @@ export const DEFAULT_SETTINGS: TopicSettings = {
 /** No topic has more partitions. */
 export const MAX_PARTITIONS = 1024;
 
+/** Reads the number of a partition. @returns undefined for a text that is none */
+export function parsePartition(text: string): number | undefined {
+  return /^\d{1,4}$/.test(text) && Number(text) < MAX_PARTITIONS ? Number(text) : undefined;
+}
+
 const FIELDS = { partition_num: 1, ordered: false, multi_part: false, extend_support: true, disable_channel_auto_create: false };
 
 /** Reads what a broker says of a topic. @returns undefined for anything but a JSON object with values of the right types */

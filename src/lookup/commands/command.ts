@@ -3,7 +3,7 @@ import { isValidName } from "../../frame/names.ts";
 import type { Lookup } from "../lookup.ts";
 import type { RegisteredNode } from "../registered-node.ts";
 import { encodeResponse } from "../response.ts";
-import { MAX_PARTITIONS } from "../topic-settings.ts";
+import { parsePartition } from "../topic-settings.ts";
 
 /** The part of a connection that its commands use. */
 export interface Session {
@@ -43,8 +43,8 @@ export function parseNames(command: string, session: Session, words: readonly st
   let partition: number | undefined;
   if (node.namesPartitions) {
     const text = others.shift() ?? "";
-    partition = /^\d{1,4}$/.test(text) ? Number(text) : MAX_PARTITIONS;
-    if (partition >= MAX_PARTITIONS) return fatal("E_BAD_PARTITIONID", `${command} partition '${text}' is not valid`);
+    partition = parsePartition(text);
+    if (partition === undefined) return fatal("E_BAD_PARTITIONID", `${command} partition '${text}' is not valid`);
   }
   const [channel = ""] = others;
   if (!isValidName(topic)) return fatal("E_BAD_TOPIC", `${command} topic name '${topic}' is not valid`);
