@@ -1,3 +1,4 @@
+import { MAX_HEADER_TEXT_BYTES, MAX_MESSAGE_KEY_BYTES, MAX_TAG_BYTES } from "../frame/header.ts";
 import { ClientError } from "./errors.ts";
 
 /** A value of a header. Filters look at strings. */
@@ -20,14 +21,10 @@ export interface MessageOptions {
   traceId?: bigint;
 }
 
-const KEY_NAME = "##key";
-const TAG_NAME = "##client_dispatch_tag";
-const TRACE_ID_NAME = "##trace_id";
+export const KEY_NAME = "##key";
+export const TAG_NAME = "##client_dispatch_tag";
+export const TRACE_ID_NAME = "##trace_id";
 const RESERVED = [KEY_NAME, TAG_NAME, TRACE_ID_NAME];
-const MAX_KEY_BYTES = 1_024;
-const MAX_TAG_BYTES = 100;
-/** The length of a header has two bytes, of which the protocol leaves one value out. */
-const MAX_HEADER_BYTES = 65_534;
 const MAX_TRACE_ID = 2n ** 64n - 1n;
 /** No character of a string takes more bytes in UTF-8. */
 const MAX_CHARACTER_BYTES = 3;
@@ -36,7 +33,7 @@ const encoder = new TextEncoder();
 
 /** The JSON that a message has as its header; undefined: none. @throws ClientError INVALID_OPTION */
 export function encodeHeader({ key, headers, tag, traceId }: MessageOptions): string | undefined {
-  if (key !== undefined) checkLength("key", key, MAX_KEY_BYTES);
+  if (key !== undefined) checkLength("key", key, MAX_MESSAGE_KEY_BYTES);
   if (headers === undefined && tag === undefined && traceId === undefined) {
     return key === undefined ? undefined : `{"${KEY_NAME}":${JSON.stringify(key)}}`;
   }
@@ -57,8 +54,8 @@ export function encodeHeader({ key, headers, tag, traceId }: MessageOptions): st
     fields[TRACE_ID_NAME] = traceId.toString();
   }
   const text = toJson(fields);
-  if (isLonger(text, MAX_HEADER_BYTES))
-    throw new ClientError("INVALID_OPTION", `headers are longer than ${MAX_HEADER_BYTES} bytes as JSON`);
+  if (isLonger(text, MAX_HEADER_TEXT_BYTES))
+    throw new ClientError("INVALID_OPTION", `headers are longer than ${MAX_HEADER_TEXT_BYTES} bytes as JSON`);
   return text;
 }
 

@@ -1,5 +1,6 @@
 import type { FlagTable } from "../cli/flags.ts";
 import type { Message } from "../client/bun.ts";
+import { KEY_NAME, TAG_NAME, TRACE_ID_NAME } from "../client/message-header.ts";
 import { NSQ_VERSION } from "../version.ts";
 import { clientOptionsFlag, readClientOptions } from "./client-options.ts";
 import { checkSources, maxInFlightFlag, openConsumer, type Sources, sourceFlags, untilStopped } from "./consumers.ts";
@@ -193,7 +194,7 @@ function headersOf(message: Message): Record<string, string> {
   const { headerText } = message;
   if (headerText === undefined) return {};
   const { key, tag, traceId, headers } = message;
-  const reserved = { "##key": key, "##client_dispatch_tag": tag, "##trace_id": traceId?.toString() };
+  const reserved = { [KEY_NAME]: key, [TAG_NAME]: tag, [TRACE_ID_NAME]: traceId?.toString() };
   const found: Record<string, string> = {};
   for (const [name, value] of Object.entries({ ...headers, ...reserved })) {
     if (value === undefined || !TOKEN.test(name)) continue;
