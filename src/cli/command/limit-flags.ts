@@ -58,7 +58,7 @@ export function limitChanges({ rateMessages, rateKilobytes, clientLimits }: Limi
   return changes;
 }
 
-/** What holds a channel back, for people. Go's nsqd and earlier brokers say nothing of it. */
+/** What holds a channel back, for people. */
 export function limitTexts({ skip, skip_zan_test, client_limits, rate_limit, rate_limit_kb }: ChannelSettings): string[] {
   return [
     ...(skip ? ["all messages skipped"] : []),
