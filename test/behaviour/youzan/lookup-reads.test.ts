@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { InProcessLookup } from "../../lookup/support/in-process.ts";
 import { identityOf } from "../../lookup/support/lookup-client.ts";
+import { until } from "../../support/server.ts";
 import { type Peer, YouzanBroker } from "./support/youzan-broker.ts";
 
 // Transcripts of Youzan's lookup server: the same registrations, the same questions, the same answers byte by byte, but for the ports of
@@ -92,17 +93,11 @@ test("a topic of four partitions at three brokers", async () => {
   }
   // A broker that has gone takes its partitions with it, while their number stays known as far as others know it.
   two.client.close();
-  expect(await until(async () => (await ask(lookup, "/lookup?topic=ord&access=w")).includes('"2":'))).toBe(false);
+  await until("its partition has gone", async () => !(await ask(lookup, "/lookup?topic=ord&access=w")).includes('"2":'));
   expect(await ask(lookup, "/lookup?topic=ord&access=w")).toBe(
     `200 {"channels":[],"partitions":{"0":${c},"1":${a},"3":${c}},"producers":[${a},${c}]}`,
   );
 });
-
-/** Asks until the answer is false. */
-async function until(question: () => Promise<boolean>): Promise<boolean> {
-  while (await question()) await Bun.sleep(5);
-  return false;
-}
 
 test("partitions in the order of Go's maps", async () => {
   await using lookup = new InProcessLookup();

@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import { InProcessLookup } from "../../lookup/support/in-process.ts";
 import type { LookupClient } from "../../lookup/support/lookup-client.ts";
 import { identityOf } from "../../lookup/support/lookup-client.ts";
+import { until } from "../../support/server.ts";
 
 // The TCP protocol of Youzan's lookup server, and what bunsq's adds to it.
 
@@ -104,7 +105,7 @@ test("settings go with the broker that said them, and the widest of several coun
   };
   expect(await count()).toBe(8);
   two.close();
-  while ((await count()) !== 4) await Bun.sleep(5);
+  await until("the other one's count is left", async () => (await count()) === 4);
 });
 
 test("a topic that several brokers have as a whole is written to at the same one by all producers, and read at all", async () => {

@@ -35,6 +35,7 @@ test("topics are made, published to and refused as by Youzan's nsqd without a cl
   const player = new Player(started, { shift: 0n, differences: [negative] });
   for (const section of sectionsOf("standalone: INTERNAL_CREATE_TOPIC", "PUB to a topic that does not exist"))
     await player.section(section);
+  expect([...player.met]).toEqual([negative]);
   const publisher = new Player(started, { shift: 0n, differences });
   for (const section of readTranscript("a7").filter(({ title }) => title === "PUB")) await publisher.section(section);
   expect([...publisher.met]).toEqual(differences);
