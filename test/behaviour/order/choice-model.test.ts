@@ -59,7 +59,7 @@ class Run {
     this.check();
   }
 
-  /** What was finished is no dead letter, unless a kill forgot that it was finished; all others are, each once. */
+  /** What was not finished is a dead letter, and nothing is one twice. What was finished may be one if a kill came behind its FIN. */
   checkDead(): void {
     const dead: string[] = [];
     for (const { log } of this.broker.cut.broker.registry.topics.get(DEAD)?.partitions ?? []) {

@@ -29,7 +29,6 @@ export type Address = (line: Line) => { partition?: number; key: string };
 /** Publishes the messages of some lines over one connection, so that they are in the log in the order of their numbers. */
 export class LinePublisher {
   private readonly unanswered: { line: Line; number: number }[][] = [];
-  isStopped = false;
 
   private constructor(
     private readonly life: Life,
@@ -49,17 +48,13 @@ export class LinePublisher {
     return this.client.closed;
   }
 
-  get isSettled(): boolean {
-    return this.unanswered.length === 0;
-  }
-
   close(): void {
     this.client.close();
   }
 
   private async run(mayPublish: () => boolean): Promise<void> {
     const { random } = this.life;
-    while (!this.isStopped && !this.isClosed) {
+    while (!this.isClosed) {
       if (mayPublish() && this.unanswered.length < 64) for (let left = random.int(1, 12); left > 0; left--) this.publish();
       await Bun.sleep(random.int(1, 6));
     }
