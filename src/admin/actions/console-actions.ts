@@ -85,8 +85,11 @@ export class ConsoleActions {
     const path = `/topic/partition/expand${queryOf({ topic, ...values })}`;
     const { brokers, failures } = await this.brokersWith(topic, broker);
     const outcomes = await this.post(brokers, path);
-    const arePlaced = outcomes.length > 0 && outcomes.every(({ message }) => message === "MISSING_ARG_PARTITIONS");
-    return arePlaced ? resultOf(await this.post([this.placingLookup()], path)) : presentResult(outcomes, failures, "");
+    const unable = outcomes.filter(({ unsupported }) => unsupported === true);
+    const able = outcomes.filter(({ unsupported }) => unsupported !== true);
+    const arePlaced = able.length > 0 && able.every(({ message }) => message === "MISSING_ARG_PARTITIONS");
+    if (!arePlaced) return presentResult(outcomes, failures, "");
+    return resultOf([...unable, ...(await this.post([this.placingLookup()], path))]);
   }
 
   /** A lookup server that has brokers make partitions. Go's does not. @throws Refusal 400 MISSING_BROKER */

@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { InProcessLookup } from "../../lookup/support/in-process.ts";
+import { identityOf } from "../../lookup/support/lookup-client.ts";
 import { startServer, until } from "../../support/server.ts";
 import type { WithHttp } from "../../support/with-http.ts";
 import { WithAdmin } from "../support/with-admin.ts";
@@ -90,6 +91,19 @@ test("with a lookup server a topic is spread over the brokers, and gets more par
       const answer = await broker.http("GET", "/channel/settings?topic=t&channel=c");
       expect(await answer.json()).toMatchObject(SET);
     }
+    // A broker of Go's that has the topic, too, can have no more partitions, and keeps nobody from it.
+    using other = Bun.serve({ port: 0, hostname: "127.0.0.1", fetch: () => Response.json({ message: "NOT_FOUND" }, { status: 404 }) });
+    const nsqd = await lookup.client();
+    await nsqd.identify(identityOf("127.0.0.1", { http_port: other.port ?? 0 }));
+    await nsqd.call("REGISTER t");
+    const mixed = await site.post("/actions", { action: "expand", topic: "t", confirm: "t", value: { partitions: 8 } });
+    expect(mixed).toEqual({
+      ok: true,
+      results: [
+        { server: `127.0.0.1:${other.port}`, ok: false, message: "not supported by this server", unsupported: true },
+        { server: `127.0.0.1:${httpPort}`, ok: true, message: "" },
+      ],
+    });
   } finally {
     await Promise.all(brokers.map((broker) => broker.stop("SIGKILL")));
   }
