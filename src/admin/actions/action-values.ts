@@ -1,12 +1,10 @@
 import { Refusal } from "../../http/server/reply.ts";
 import type { ActionRequest } from "../console-api.ts";
 import type { Fields } from "../upstream/fields.ts";
+import { MOST_PARTITIONS } from "../watch/index-ranges.ts";
 
 /** The arguments of a broker's call. */
 type Arguments = Record<string, string>;
-
-/** How many partitions a topic may have. */
-const MOST_PARTITIONS = 1_024;
 
 /**
  * The arguments that the `value` of an action is for the brokers' calls. An action that takes none ignores what is given.

@@ -7,6 +7,7 @@ import type { MessageState } from "../message-api.ts";
 import { listOf } from "../upstream/fields.ts";
 import { AllFailed } from "../upstream/gather.ts";
 import { httpAddress } from "../upstream/producer.ts";
+import { MOST_PARTITIONS } from "../watch/index-ranges.ts";
 import type { Place, Selection } from "./broker-messages.ts";
 
 const STATES: readonly string[] = ["log", "waiting", "in_flight", "deferred"] satisfies MessageState[];
@@ -132,7 +133,7 @@ export function placeKey({ broker, partition }: Place): string {
 }
 
 function isPartition(index: unknown): index is number {
-  return typeof index === "number" && Number.isInteger(index) && index >= 0 && index < 1024;
+  return typeof index === "number" && Number.isInteger(index) && index >= 0 && index < MOST_PARTITIONS;
 }
 
 /** @throws Refusal 400 INVALID_ARG_PARTITION */

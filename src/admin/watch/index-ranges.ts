@@ -1,5 +1,5 @@
 /** More partitions than this no topic has. */
-const MOST_PARTITIONS = 1_024;
+export const MOST_PARTITIONS = 1_024;
 
 /** The indexes in ranges such as `0-2,5`, as brokers tell those that they have. What is no range is left out. */
 export function indexesIn(ranges: string): Set<number> {

@@ -2,7 +2,7 @@ import { type Fields, fieldsOf, listOf, numberOf, textOf } from "../upstream/fie
 import { type DeliveryOnBroker, readDelivery } from "./delivery-on-broker.ts";
 import type { ChannelEntry, Entries, TopicEntry } from "./entries.ts";
 import { Figures } from "./figures.ts";
-import { indexesIn } from "./index-ranges.ts";
+import { indexesIn, MOST_PARTITIONS } from "./index-ranges.ts";
 import { maybeNumber } from "./maybe-number.ts";
 import { type Percentiles, readPercentiles } from "./percentiles.ts";
 
@@ -132,7 +132,7 @@ export class TopicOnBroker {
   }
 
   private foldPartitions(stats: Fields): void {
-    this.partitions = Math.max(1, numberOf(stats, "partition_num"));
+    this.partitions = Math.min(MOST_PARTITIONS, Math.max(1, Math.floor(numberOf(stats, "partition_num"))));
     const here = textOf(stats, "partitions_here");
     if (here === this.here) return;
     this.here = here;

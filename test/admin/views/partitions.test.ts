@@ -79,11 +79,17 @@ test("brokers that tell different counts are told of, and one that tells nonsens
   const broken = { ...topicWith([], "0-x,,-3,9999-99999,7"), partition_num: "many", partitions: "none" };
   using watching = await watch({
     "a:1": bunsq({ t: { partition_num: 2, channels: {} }, u: broken }),
-    "b:1": bunsq({ t: { partition_num: 3, channels: {} } }),
+    "b:1": bunsq({
+      t: { partition_num: 3, channels: {} },
+      huge: { partition_num: 1e12, channels: {} },
+      part: { partition_num: 2.5, channels: {} },
+    }),
   });
   expect((await watching.read<TopicDetail>("/topics/t")).partitions).toEqual({ count: 3, missing: 0, missing_indexes: "", differs: true });
   expect(await watching.read<TopicDetail>("/topics/u")).not.toHaveProperty("partitions");
   expect(await rowsOf(watching, "topic=u")).toEqual([]);
+  const countOf = async (topic: string) => (await watching.read<TopicDetail>(`/topics/${topic}`)).partitions?.count;
+  expect([await countOf("huge"), await countOf("part")]).toEqual([1_024, 2]);
 });
 
 test("polls leave partitions out, and they are asked for while somebody looks at them alone", async () => {
