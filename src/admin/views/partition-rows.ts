@@ -1,6 +1,6 @@
+import { rangesOf } from "../../base/ranges.ts";
 import type { PartitionRow, TopicPartitions } from "../partition-api.ts";
 import type { Cluster } from "../watch/cluster.ts";
-import { rangesOf } from "../watch/index-ranges.ts";
 import type { PartitionAtBroker, PartitionLook } from "../watch/partition-look.ts";
 import { orNull } from "../watch/scale.ts";
 import type { TopicOnBroker } from "../watch/topic-on-broker.ts";

@@ -11,14 +11,3 @@ export function indexesIn(ranges: string): Set<number> {
   }
   return indexes;
 }
-
-/** Indexes in ascending order as ranges. */
-export function rangesOf(indexes: readonly number[]): string {
-  const ranges: string[] = [];
-  for (let at = 0; at < indexes.length; at++) {
-    const first = indexes[at]!;
-    while (indexes[at + 1] === indexes[at]! + 1) at++;
-    ranges.push(indexes[at] === first ? `${first}` : `${first}-${indexes[at]}`);
-  }
-  return ranges.join(",");
-}

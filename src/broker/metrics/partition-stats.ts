@@ -1,8 +1,10 @@
+import { rangesOf } from "../../base/ranges.ts";
 import { heldIndexes } from "../storage/metadata/topic-settings.ts";
 import type { Topic } from "../topics/topic.ts";
 import type { TopicPartition } from "../topics/topic-partition.ts";
 import { byName } from "./by-name.ts";
-import type { ChannelStats, Shown, TopicStats } from "./stats.ts";
+import { type ChannelCounts, readCounts } from "./channel-counts.ts";
+import type { Shown, TopicStats } from "./stats.ts";
 
 /** One partition of a topic. The keys are those of the topic and its channels. */
 export interface PartitionStats {
@@ -16,11 +18,7 @@ export interface PartitionStats {
   channels: PartitionChannelStats[];
 }
 
-export interface PartitionChannelStats
-  extends Pick<
-    ChannelStats,
-    "channel_name" | "depth" | "backend_depth" | "in_flight_count" | "deferred_count" | "message_count" | "requeue_count" | "timeout_count"
-  > {
+export interface PartitionChannelStats extends ChannelCounts {
   /** As in `delivery`; left out for a channel that delivers its messages as they come. */
   blocked_count?: number;
 }
@@ -51,27 +49,8 @@ function readPartition(partition: TopicPartition, channelName: string): Partitio
     message_bytes: partition.messageBytes,
     log_bytes: partition.log.files?.extent.bytes ?? 0,
     channels: channels.map((channel) => ({
-      channel_name: channel.name,
-      depth: channel.depth,
-      backend_depth: channel.backendDepth,
-      in_flight_count: channel.inFlightCount,
-      deferred_count: channel.deferredCount,
-      message_count: channel.messageCount,
-      requeue_count: channel.requeueCount,
-      timeout_count: channel.timeoutCount,
+      ...readCounts(channel),
       ...(channel.inFlight.selection === undefined ? {} : { blocked_count: channel.inFlight.selection.blocked }),
     })),
   };
-}
-
-/** Numbers in ascending order as ranges: `0-2,5`. */
-function rangesOf(numbers: readonly number[]): string {
-  const ranges: string[] = [];
-  for (let i = 0; i < numbers.length; ) {
-    let last = i;
-    while (numbers[last + 1] === numbers[last] + 1) last++;
-    ranges.push(last === i ? `${numbers[i]}` : `${numbers[i]}-${numbers[last]}`);
-    i = last + 1;
-  }
-  return ranges.join(",");
 }

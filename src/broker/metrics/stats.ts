@@ -5,6 +5,7 @@ import type { Channel } from "../topics/channel/channel.ts";
 import type { ConsumerWishes } from "../topics/channel/consumer.ts";
 import type { Topic } from "../topics/topic.ts";
 import { byName } from "./by-name.ts";
+import { type ChannelCounts, readCounts } from "./channel-counts.ts";
 import { type DeliveryStats, readDelivery, readWishes, type WishStats } from "./delivery-stats.ts";
 import type { ChannelFigures, TopicFigures } from "./figures.ts";
 import { type PartitionStats, readPartitions } from "./partition-stats.ts";
@@ -95,15 +96,7 @@ export interface NearnessStats {
   global_msg_count: number;
 }
 
-export interface ChannelStats extends Partial<NearnessStats>, Partial<ChannelFigures> {
-  channel_name: string;
-  depth: number;
-  backend_depth: number;
-  in_flight_count: number;
-  deferred_count: number;
-  message_count: number;
-  requeue_count: number;
-  timeout_count: number;
+export interface ChannelStats extends ChannelCounts, Partial<NearnessStats>, Partial<ChannelFigures> {
   client_count: number;
   /** Null if no clients are asked for. */
   clients: ClientStats[] | null;
@@ -269,14 +262,7 @@ export function readLatency(percentiles: readonly number[], channels: Iterable<C
 export function readChannel(source: StatsSource, channel: Channel, { includeClients }: Shown): ChannelStats {
   const delivery = readDelivery(channel);
   return {
-    channel_name: channel.name,
-    depth: channel.depth,
-    backend_depth: channel.backendDepth,
-    in_flight_count: channel.inFlightCount,
-    deferred_count: channel.deferredCount,
-    message_count: channel.messageCount,
-    requeue_count: channel.requeueCount,
-    timeout_count: channel.timeoutCount,
+    ...readCounts(channel),
     client_count: channel.consumers.length,
     clients: includeClients ? [] : null,
     paused: channel.paused,

@@ -84,16 +84,19 @@ const CLIENT = objectOf<ClientStats>(
   { title: "ClientStats" },
 );
 
+const CHANNEL_COUNTS = {
+  channel_name: STRING,
+  depth: COUNT,
+  backend_depth: COUNT,
+  in_flight_count: COUNT,
+  deferred_count: COUNT,
+  message_count: COUNT,
+  requeue_count: COUNT,
+  timeout_count: COUNT,
+};
 const CHANNEL = objectOf<ChannelStats>(
   {
-    channel_name: STRING,
-    depth: COUNT,
-    backend_depth: COUNT,
-    in_flight_count: COUNT,
-    deferred_count: COUNT,
-    message_count: COUNT,
-    requeue_count: COUNT,
-    timeout_count: COUNT,
+    ...CHANNEL_COUNTS,
     client_count: COUNT,
     clients: orNull(listOf(CLIENT)),
     paused: BOOLEAN,
@@ -127,14 +130,7 @@ const CHANNEL = objectOf<ChannelStats>(
 );
 
 const PARTITION_CHANNEL = objectOf<PartitionChannelStats>({
-  channel_name: STRING,
-  depth: COUNT,
-  backend_depth: COUNT,
-  in_flight_count: COUNT,
-  deferred_count: COUNT,
-  message_count: COUNT,
-  requeue_count: COUNT,
-  timeout_count: COUNT,
+  ...CHANNEL_COUNTS,
   blocked_count: optional(COUNT),
 });
 const PARTITION = objectOf<PartitionStats>(
