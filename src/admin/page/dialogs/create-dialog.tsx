@@ -48,6 +48,7 @@ function CreateDialog({ topic: given = "" }: { topic?: string }) {
             onInput={(event) => setChannel(event.currentTarget.value)}
           />
         </label>
+        <p class="hint">Letters, digits and . _ - up to 64, and #ephemeral behind it for one that is not kept on disk.</p>
         {given === "" && (
           <>
             <label class="field">
@@ -68,7 +69,6 @@ function CreateDialog({ topic: given = "" }: { topic?: string }) {
           </>
         )}
         {given !== "" && <DeliveryFields draft={draft} onChange={setDraft} />}
-        <p class="hint">Letters, digits and . _ - up to 64, and #ephemeral behind it for one that is not kept on disk.</p>
       </div>
     </ActionDialog>
   );

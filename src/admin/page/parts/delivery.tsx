@@ -90,13 +90,14 @@ export function Delivery({ topic, channel, delivery }: DeliveryProps) {
               {deadLetters !== "" && (
                 <>
                   {" in "}
-                  <TopicLink topic={deadLetters} />{" "}
+                  <TopicLink topic={deadLetters} />
+                  {": "}
                   <a
                     href={href(
                       withQuery("/messages", { topic: deadLetters, match: "header", q: `"bunsq-dead-letter-channel":"${channel}"` }),
                     )}
                   >
-                    Messages
+                    messages of this channel
                   </a>
                 </>
               )}

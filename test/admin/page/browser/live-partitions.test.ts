@@ -159,7 +159,7 @@ liveTest("a message that fails again and again is a finding that leads to it, an
   for (let attempt = 6; attempt <= 7; attempt++) worker.command(`REQ ${(await worker.message()).id} 0`);
   await page.goto(`${site.cluster.url}/topics/poisoned/work`);
   await page.getByText("1 message was given up and moved to poisoned.dead").waitFor();
-  await page.getByRole("region", { name: "Delivery" }).getByRole("link", { name: "Messages" }).click();
+  await page.getByRole("region", { name: "Delivery" }).getByRole("link", { name: "messages of this channel" }).click();
   await page.getByText("1 message", { exact: true }).waitFor();
   await page.getByText("cannot be handled").waitFor();
 });
