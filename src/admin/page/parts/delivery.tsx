@@ -33,6 +33,11 @@ function limitTexts({ skip, skip_zan_test, client_limits, rate_limit, rate_limit
   ];
 }
 
+/** What the headers of a channel's dead letters have, as the broker adds it. */
+function deadLetterOf(topic: string, channel: string): string {
+  return `"bunsq-dead-letter-topic":"${topic}","bunsq-dead-letter-channel":"${channel}"`;
+}
+
 interface DeliveryProps {
   topic: string;
   channel: string;
@@ -92,11 +97,7 @@ export function Delivery({ topic, channel, delivery }: DeliveryProps) {
                   {" in "}
                   <TopicLink topic={deadLetters} />
                   {": "}
-                  <a
-                    href={href(
-                      withQuery("/messages", { topic: deadLetters, match: "header", q: `"bunsq-dead-letter-channel":"${channel}"` }),
-                    )}
-                  >
+                  <a href={href(withQuery("/messages", { topic: deadLetters, match: "header", q: deadLetterOf(topic, channel) }))}>
                     messages of this channel
                   </a>
                 </>
