@@ -71,7 +71,8 @@ export class BulkActions {
     const failed = search.unavailable.map(({ broker, message }) => ({ id: "", broker, message }));
     const told = result.failures.filter(({ code }) => code !== "CHANNEL_NOT_FOUND" && code !== "PARTITION_NOT_FOUND");
     failed.push(...told.map((error) => ({ id: "", broker: error.server, message: reasonOf(error) })));
-    return { ids, count, more: !result.isAtEnd, failed };
+    for (const [broker, message] of result.leftOut) failed.push({ id: "", broker, message });
+    return { ids, count, more: !result.isAtEnd || result.leftOut.size > 0, failed };
   }
 
   /** Sends a broker the ids in pieces. */

@@ -34,8 +34,8 @@ export interface SearchResult {
   failures: UpstreamError[];
   /** The brokers that answered. */
   sources: readonly BrokerMessages[];
-  /** How many partitions of which brokers are not looked at, because there are too many. */
-  leftOut: ReadonlyMap<string, number>;
+  /** The brokers that have more partitions than are looked at, and that as text. */
+  leftOut: ReadonlyMap<string, string>;
 }
 
 /**
@@ -56,7 +56,7 @@ export async function searchMessages(
   const pageSize = matcher === undefined ? Math.min(bounds.found, SEARCHED_PAGE) : SEARCHED_PAGE;
   const begin = (place: Place) => new BrokerMessages(upstream, selection, place, Math.min(SEARCHED_PAGE, pageSize + place.skip));
   const sources = places.map(begin);
-  const leftOut = new Map<string, number>();
+  const leftOut = new Map<string, string>();
   let scanned = 0;
   let bytes = 0;
   let count = 0;
@@ -69,7 +69,8 @@ export async function searchMessages(
       for (const source of loading) {
         const { broker, from } = source.start;
         const others = source.others.slice(0, MOST_PARTITIONS - 1);
-        if (others.length < source.others.length) leftOut.set(broker, source.others.length - others.length);
+        const rest = source.others.length - others.length;
+        if (rest > 0) leftOut.set(broker, `${rest} of its partitions are left out: choose one`);
         sources.push(...others.map((partition) => begin({ broker, partition, from, skip: 0 })));
         source.others = [];
       }

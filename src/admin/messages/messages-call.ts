@@ -56,7 +56,7 @@ export async function findPage({ upstream }: Pick<AdminCall["admin"], "upstream"
   // A broker may have the topic without the channel, or without the partition.
   const told = failures.filter(({ code }) => code !== "CHANNEL_NOT_FOUND" && code !== "PARTITION_NOT_FOUND");
   const reasons = new Map(told.map((error) => [error.server, whyUnavailable(error)]));
-  for (const [broker, partitions] of result.leftOut) reasons.set(broker, `${partitions} of its partitions are left out: choose one`);
+  for (const [broker, message] of result.leftOut) reasons.set(broker, message);
   return { messages, scanned, result, unavailable: [...reasons].map(([broker, message]) => ({ broker, message })) };
 }
 

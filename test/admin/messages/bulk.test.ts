@@ -52,6 +52,22 @@ test("what a search finds is finished, requeued, copied and moved at all brokers
   ]);
 });
 
+test("partitions that are too many to be searched at once are told of, and those of one that is chosen are found", async () => {
+  await using site = WithAdmin.start({}, [], 1);
+  const [server] = site.brokers;
+  server?.broker.registry.topicWith("t", 70).channel("ch");
+  for (const partition of [0, 69]) await server?.call("POST", `/pub?topic=t&partition=${partition}`, "x");
+  const broker = site.addresses[0];
+  const leftOut = { broker, message: "6 of its partitions are left out: choose one" };
+  const page = await site.get("/messages?topic=t");
+  expect([page.messages.length, page.unavailable]).toEqual([1, [leftOut]]);
+  const finish = { ...T, action: "finish", preview: false };
+  const some = await site.post("/messages", { ...finish, select: waiting("x") });
+  expect(some).toEqual({ count: 1, more: true, done: 1, failed: [{ id: "", ...leftOut }] });
+  const rest = await site.post("/messages", { ...finish, select: { ...waiting("x"), partition: 69 } });
+  expect(rest).toEqual({ count: 1, more: false, done: 1, failed: [] });
+});
+
 test("messages are moved by their ids once, also by a repeated call", async () => {
   await using site = WithAdmin.start();
   await fill(site, 700);
