@@ -7,7 +7,7 @@ import { httpAddress } from "../upstream/producer.ts";
 import { queryOf, type Upstream, type UpstreamError } from "../upstream/upstream.ts";
 import type { Cluster } from "../watch/cluster.ts";
 import type { CheckedAction } from "./action-request.ts";
-import { atEach, failedAt, type Outcome, type ServerResult } from "./server-results.ts";
+import { atEach, failedAt, type Outcome, type ServerResult, unsupportedAt } from "./server-results.ts";
 
 /** The parts of the console that actions need. */
 export interface ConsoleActionParts {
@@ -51,12 +51,13 @@ export class ConsoleActions {
     const isSplit = partitions !== "1";
     const topicPath = `/topic/create${queryOf(isSplit ? { topic, partition_num: partitions } : { topic })}`;
     const paths = [topicPath, ...(channel === "" ? [] : [`/channel/create${queryOf({ topic, channel, ...delivery })}`])];
+    const isChosen = Object.keys(delivery).length > 0;
     const inOrder = async (servers: readonly string[]) => {
       let outcomes: Outcome[] = [];
       for (const path of paths) {
         const failed = outcomes.filter(({ ok }) => !ok);
         const going = path === paths[0] ? servers : outcomes.filter(({ ok }) => ok).map(({ server }) => server);
-        outcomes = [...failed, ...(await this.post(going, path))];
+        outcomes = [...failed, ...(await this.post(going, path, path === paths[0] ? isSplit : isChosen))];
       }
       return outcomes;
     };
@@ -66,7 +67,7 @@ export class ConsoleActions {
     }
     if (!discovery.hasLookups) return resultOf(await inOrder(options.nsqdHttpAddresses));
     // Lookup servers would forget how a channel is to deliver, so brokers have to have it.
-    if (Object.keys(delivery).length > 0 && !isSplit) {
+    if (isChosen && !isSplit) {
       const { value, failures } = await discovery.producersOf(topic);
       if (value.length === 0 && failures.length === 0) throw new Refusal(404, "TOPIC_NOT_FOUND");
     }
@@ -74,7 +75,7 @@ export class ConsoleActions {
     if (channel === "") return resultOf(outcomes);
     // Brokers that have the topic ask lookup servers for its channels only when they create it.
     const { value, failures } = await discovery.producersOf(topic).catch(foundNothing);
-    return resultOf([...outcomes, ...(await this.post(value.map(httpAddress), paths.at(-1) ?? ""))], failures);
+    return resultOf([...outcomes, ...(await this.post(value.map(httpAddress), paths.at(-1) ?? "", isChosen))], failures);
   }
 
   /**
@@ -155,8 +156,13 @@ export class ConsoleActions {
     return product === "" ? "" : `${product === "nsq" ? "nsqd" : product} ${version}`;
   };
 
-  private post(servers: readonly string[], path: string): Promise<Outcome[]> {
-    return atEach(servers, this.productOf, (server) => this.parts.upstream.post(server, path));
+  /** @param isOwn the path has arguments that Go's nsqd would ignore: it is not asked, and told of as one that does not know the call */
+  private async post(servers: readonly string[], path: string, isOwn = false): Promise<Outcome[]> {
+    const { brokers } = this.parts.watcher.cluster;
+    const isUnable = (server: string) => isOwn && brokers.get(server)?.product === "nsq";
+    const unable = servers.filter(isUnable).map((server) => unsupportedAt(server, this.productOf));
+    const able = servers.filter((server) => !isUnable(server));
+    return [...unable, ...(await atEach(able, this.productOf, (server) => this.parts.upstream.post(server, path)))];
   }
 }
 

@@ -25,14 +25,17 @@ export function atEach<Answer>(
         return { server, ok: true, message: "", isMissing: false, answer: await ask(server) };
       } catch (error) {
         if (!(error instanceof UpstreamError)) throw error;
-        if (isUnknownCall(error.status, error.code)) {
-          const message = `not supported by ${productOf(server) || "this server"}`;
-          return { server, ok: false, message, unsupported: true, isMissing: false, answer: undefined };
-        }
+        if (isUnknownCall(error.status, error.code)) return unsupportedAt(server, productOf);
         return { ...failedAt(error), isMissing: isMissing(error), answer: undefined };
       }
     }),
   );
+}
+
+/** A server does not know the action. */
+export function unsupportedAt(server: string, productOf: ProductOf): Outcome<never> {
+  const message = `not supported by ${productOf(server) || "this server"}`;
+  return { server, ok: false, message, unsupported: true, isMissing: false, answer: undefined };
 }
 
 export function failedAt(error: UpstreamError): ServerResult {

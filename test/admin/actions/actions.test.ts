@@ -264,6 +264,26 @@ describeUnless(missing("nsqd"))("at Go's nsqd and bunsq's brokers", () => {
     });
   }
 
+  for (const [topic, made] of [
+    ["split", { value: { partitions: 3 } }],
+    ["chosen", { channel: "ch", value: { order: "key" } }],
+  ] as const) {
+    test(`${JSON.stringify(made)} is not made at Go's, which would ignore it`, async () => {
+      const unsupported = { server: theirs, ok: false, message: "not supported by nsqd 1.3.0", unsupported: true };
+      const { ok, results } = await site.post("/actions", { action: "create", topic, ...made });
+      expect([ok, results.toSorted((a: { ok: boolean }) => (a.ok ? -1 : 1))]).toEqual([
+        true,
+        [{ server: ours, ok: true, message: "" }, unsupported],
+      ]);
+      const { topics } = (await (await go.http("GET", `/stats?format=json&topic=${topic}`)).json()) as {
+        topics: { channels: object[] }[] | null;
+      };
+      expect((topics ?? []).flatMap(({ channels }) => channels)).toEqual([]);
+      const only = await site.post("/actions", { action: "create", topic, ...made, broker: theirs });
+      expect([only.ok, only.results]).toEqual([false, [unsupported]]);
+    });
+  }
+
   test("what all can do is done at all", async () => {
     const { ok, results } = await site.post("/actions", { action: "pause", topic: "t" });
     expect([ok, results.map(({ ok: each }: { ok: boolean }) => each)]).toEqual([true, [true, true]]);
