@@ -1,4 +1,5 @@
 import { POSIX_CLASSES } from "./go/regexp/character-set.ts";
+import { PatternScanner } from "./pattern-scanner.ts";
 
 /** A regular expression that is not one, or has what cannot be matched in linear time: look-around and back-references. */
 export class RegexpError extends Error {
@@ -56,12 +57,12 @@ export function parseRegexp(source: string): Node {
   return new RegexpParser(source).parse();
 }
 
-class RegexpParser {
-  private at = 0;
+class RegexpParser extends PatternScanner {
   private depth = 0;
   private readonly fold: boolean;
 
-  constructor(private readonly source: string) {
+  constructor(source: string) {
+    super(source);
     this.fold = this.acceptForm(FLAGS) !== undefined;
   }
 
@@ -233,28 +234,10 @@ class RegexpParser {
     return all;
   }
 
-  private isAt(character: string): boolean {
-    return this.source[this.at] === character;
-  }
-
-  private accept(character: string): boolean {
-    if (!this.isAt(character)) return false;
-    this.at++;
-    return true;
-  }
-
   private next(): string {
     const character = this.source[this.at++];
     if (character === undefined) throw new RegexpError("a \\ is at the end");
     return character;
-  }
-
-  private acceptForm(form: RegExp): RegExpExecArray | undefined {
-    form.lastIndex = this.at;
-    const match = form.exec(this.source);
-    if (match === null) return undefined;
-    this.at += match[0].length;
-    return match;
   }
 }
 

@@ -1,3 +1,4 @@
+import { PatternScanner } from "../../pattern-scanner.ts";
 import {
   type CharacterSet,
   EVERYTHING,
@@ -56,14 +57,14 @@ const CONTROLS = new Map([
 ]);
 
 /** Parses patterns as Go's regexp/syntax does with its Perl flags. Captures and greediness are parsed and ignored. */
-export class PatternParser {
-  private at = 0;
+export class PatternParser extends PatternScanner {
   private depth = 0;
   private fold = false;
   /** The position of the last `:]`. A `[[:` behind it begins no POSIX class. */
   private readonly lastPosixEnd: number;
 
-  constructor(private readonly source: string) {
+  constructor(source: string) {
+    super(source);
     this.lastPosixEnd = source.lastIndexOf(":]");
   }
 
@@ -296,30 +297,11 @@ export class PatternParser {
     return this.fold ? folded(set) : set;
   }
 
-  private isAt(character: string): boolean {
-    return this.source[this.at] === character;
-  }
-
-  private accept(character: string): boolean {
-    if (!this.isAt(character)) return false;
-    this.at++;
-    return true;
-  }
-
   /** Reads the next character; a surrogate pair counts as one. */
   private next(): string {
     const rune = String.fromCodePoint(this.source.codePointAt(this.at)!);
     this.at += rune.length;
     return rune;
-  }
-
-  /** Reads text that matches a sticky expression. @returns undefined if it does not match here */
-  private acceptForm(form: RegExp): RegExpExecArray | undefined {
-    form.lastIndex = this.at;
-    const match = form.exec(this.source);
-    if (match === null) return undefined;
-    this.at += match[0].length;
-    return match;
   }
 }
 
