@@ -15,6 +15,14 @@ test("of each key one message is in flight, and of several keys one each", async
   expect(broker.channel.depth).toBe(0);
 });
 
+test("the keys are spread over the consumers, however many messages wait behind the first of each", async () => {
+  await using broker = new OrderedBroker({ order: "key" });
+  const consumers = [broker.consumer(50), broker.consumer(50)];
+  for (let i = 0; i < 80; i++) broker.publish(`${i}`, { key: `k${i % 4}` });
+  await broker.pass();
+  expect(consumers.map((consumer) => consumer.take().length)).toEqual([2, 2]);
+});
+
 test("messages without a key wait for nobody", async () => {
   await using broker = new OrderedBroker({ order: "key" });
   broker.publish("a0", { key: "a" });

@@ -163,7 +163,7 @@ export class SelectiveDispatcher extends Dispatcher {
   private serveAll(nowMs: number): number {
     const { group, consumers, groups } = this;
     const count = consumers.length;
-    const share = Math.ceil(Math.max(1, this.inFlight.waitingCount) / Math.max(1, this.takers));
+    const share = Math.ceil(Math.max(1, this.inFlight.waitingCount - this.selection.blocked) / Math.max(1, this.takers));
     const first = group.turn % count;
     group.turn = first + 1;
     const most = this.mostNow;
