@@ -1,4 +1,4 @@
-import { expect, test } from "bun:test";
+import { expect, spyOn, test } from "bun:test";
 import { recordAt } from "../../../src/broker/storage/log/records.ts";
 import { ChannelSettings } from "../../../src/broker/topics/channel/channel-settings.ts";
 import { FilterError, HeaderFilter } from "../../../src/broker/topics/channel/selective/header-filter.ts";
@@ -161,6 +161,25 @@ test("a tag goes to those who want it, and nobody waits behind a message that no
   broker.disconnect(red);
   await broker.pass();
   expect(anybody.finishAll()).toEqual(["m red"]);
+});
+
+test("a sample is drawn message by message, in a channel that chooses as in any other", async () => {
+  for (const settings of [{}, { max_attempts: 5, dead_letter_topic: "dead" }]) {
+    await using broker = new OrderedBroker(settings);
+    for (let i = 0; i < 40; i++) broker.publish(`${i}`);
+    await broker.pass();
+    const consumer = broker.consumer(100);
+    consumer.sampleRate = 50;
+    let drawn = 0;
+    const random = spyOn(Math, "random").mockImplementation(() => (drawn++ % 4) / 4);
+    try {
+      broker.part.dispatch(broker.nowMs);
+    } finally {
+      random.mockRestore();
+    }
+    expect(consumer.take()).toEqual(Array.from({ length: 40 }, (_, i) => `${i}`).filter((_, i) => i % 4 !== 3));
+    expect(broker.channel.depth).toBe(0);
+  }
 });
 
 test("a message goes to a consumer whose filter takes it, and is finished if none does", async () => {

@@ -26,7 +26,7 @@ let nextId = 1;
 export class KeyedConsumer implements Consumer {
   readonly id = nextId++;
   nearness: number = IN_ZONE;
-  readonly sampleRate = 0;
+  sampleRate = 0;
   readonly onlyLog = undefined;
   readonly traceName = new TraceName("keyed");
   readonly wishes: ConsumerWishes;

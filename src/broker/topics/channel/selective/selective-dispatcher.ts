@@ -238,7 +238,8 @@ export class SelectiveDispatcher extends Dispatcher {
       this.freshRetry.failed(asUnreadable(error));
       return 0;
     }
-    if (consumer.sampleRate > 0 && !this.selection.isOrdered && Math.floor(Math.random() * 100) > consumer.sampleRate) {
+    const isSampled = consumer.sampleRate > 0 && !this.selection.isOrdered;
+    if (isSampled && Math.floor(Math.random() * 100) > consumer.sampleRate) {
       queue.shift();
       inFlight.trace?.finished(consumer.traceName, sequence, 1, 1, DETAIL_SAMPLED);
       this.finish(sequence);
@@ -248,6 +249,7 @@ export class SelectiveDispatcher extends Dispatcher {
     const from = chunk.offsetOf(position[sequence & mask]);
     const end = Math.min(chunk.end - start, from + MAX_RUN_BYTES);
     const deadlineMs = nowMs + consumer.msgTimeoutMs;
+    const most = isSampled ? 1 : want;
     let at = from;
     let count = 0;
     for (let i = sequence & mask; ; ) {
@@ -259,7 +261,7 @@ export class SelectiveDispatcher extends Dispatcher {
       window.deliveredAtMs[i] = nowMs;
       at += 4 + view.getUint32(at);
       count++;
-      if (count === want || at >= end || queue.first !== sequence + count) break;
+      if (count === most || at >= end || queue.first !== sequence + count) break;
       i = (sequence + count) & mask;
       if (attempts[i] !== 0 || position[i] !== start + at) break;
     }
