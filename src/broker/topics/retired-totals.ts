@@ -32,7 +32,7 @@ export class RetiredTotals {
     this.finishedCount += meter.finishedCount;
     this.requeueCount += requeueCount;
     this.timeoutCount += timeoutCount;
-    this.filteredCount += delivery.selective?.filteredCount ?? 0;
+    this.filteredCount += meter.filteredCount;
     this.deadLetterCount += delivery.deadLetters.count;
     this.toDelivery.add(meter.toDelivery);
     this.toFinish.add(meter.toFinish);

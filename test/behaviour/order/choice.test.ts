@@ -103,6 +103,17 @@ test("a channel's filter finishes what it does not take, and delivers the rest i
   expect(broker.part.floor).toBe(3000);
 });
 
+test("what a filter has finished stays counted when the channel chooses no more", async () => {
+  await using broker = new OrderedBroker({ order: "key", filter: { type: 1, filter_ext_key: "k", filter_data: "v" } });
+  broker.consumer(5);
+  for (let i = 0; i < 7; i++) broker.publish(`${i}`);
+  await broker.pass();
+  broker.channel.changeSettings({ order: "none", filter: null });
+  await broker.pass();
+  expect(broker.part.delivery.selective).toBeUndefined();
+  expect(broker.channel.filteredCount).toBe(7);
+});
+
 /** It has to remember where each `a` of the last two hundred letters was. */
 const LABORIOUS = { type: 2, filter_ext_key: "k", filter_data: "a[ab]{200}c" };
 

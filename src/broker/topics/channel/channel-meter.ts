@@ -66,6 +66,8 @@ export class ChannelMeter {
   deliveredCount = 0;
   /** Messages that consumers have finished since the broker started. */
   finishedCount = 0;
+  /** Messages that were finished because a filter did not take them. */
+  filteredCount = 0;
   /** From a message's timestamp to its first delivery, ms. */
   readonly toDelivery = newDurations();
   /** From a message's last delivery to its FIN, ms. */

@@ -157,7 +157,7 @@ export class Channel {
 
   /** Messages that were finished because a filter did not take them. */
   get filteredCount(): number {
-    return this.sum(({ delivery }) => delivery.selective?.filteredCount ?? 0);
+    return this.sum(({ meter }) => meter.filteredCount);
   }
 
   /** Messages that were moved to the dead letters. */

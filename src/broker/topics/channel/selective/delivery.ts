@@ -68,16 +68,10 @@ export class Delivery {
 
   private replace(selection: Selection | undefined): boolean {
     const { deliveredBy } = this.dispatcher;
-    const filtered = this.selective?.filteredCount ?? 0;
     this.dispatcher.cancelRetries();
     selection?.sorted.moveTo(this.of.inFlight.ready);
-    if (selection === undefined) {
-      this.dispatcher = new Dispatcher(this.of);
-    } else {
-      const made = new SelectiveDispatcher(this.of, this.settings, selection, this.deadLetters);
-      made.filteredCount = filtered;
-      this.dispatcher = made;
-    }
+    this.dispatcher =
+      selection === undefined ? new Dispatcher(this.of) : new SelectiveDispatcher(this.of, this.settings, selection, this.deadLetters);
     for (const [i, count] of deliveredBy.entries()) this.dispatcher.deliveredBy[i] = count;
     return true;
   }

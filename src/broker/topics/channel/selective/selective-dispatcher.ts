@@ -32,8 +32,6 @@ const DEAD_LETTER_MS = 10_000;
  * have tags or filters they are sorted from there by who takes them (taker-sets.ts).
  */
 export class SelectiveDispatcher extends Dispatcher {
-  /** Messages that were finished because a filter did not take them. */
-  filteredCount = 0;
   /** The unfinished message that was delivered most often, of those that were delivered again; -1: none. */
   private worst = -1;
   private readonly groups: TakerGroups;
@@ -131,7 +129,7 @@ export class SelectiveDispatcher extends Dispatcher {
   }
 
   private finishFiltered(sequence: number): void {
-    this.filteredCount++;
+    this.meter.filteredCount++;
     this.finish(sequence);
   }
 
@@ -348,7 +346,7 @@ export class SelectiveDispatcher extends Dispatcher {
     }
     if (passed > 0) {
       backlog.passOver(passed, start + at);
-      this.filteredCount += passed;
+      this.meter.filteredCount += passed;
       this.signals.markTrimmable();
       this.signals.markUnsaved();
       return Math.ceil(passed / FILTERED_PER_ADMITTED);
