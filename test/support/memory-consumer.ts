@@ -2,7 +2,7 @@ import type { Chunk } from "../../src/broker/storage/log/chunk.ts";
 import type { TopicLog } from "../../src/broker/storage/log/topic-log.ts";
 import type { Channel } from "../../src/broker/topics/channel/channel.ts";
 import type { ChannelPartition } from "../../src/broker/topics/channel/channel-partition.ts";
-import type { Consumer } from "../../src/broker/topics/channel/consumer.ts";
+import type { Consumer, ConsumerWishes } from "../../src/broker/topics/channel/consumer.ts";
 import { IN_ZONE } from "../../src/broker/topics/locality.ts";
 import { TraceName } from "../../src/broker/trace/trace-name.ts";
 import { ID_OFFSET } from "../../src/frame/frame.ts";
@@ -26,6 +26,7 @@ export class MemoryConsumer implements Consumer {
   readonly sampleRate = 0;
   readonly onlyLog = undefined;
   readonly traceName = new TraceName("memory");
+  wishes: ConsumerWishes | undefined;
   inFlightCount = 0;
   readyCount = 5;
   readonly deliveries: Delivery[] = [];

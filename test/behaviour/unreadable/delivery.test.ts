@@ -1,5 +1,7 @@
 import { expect, test } from "bun:test";
+import { HeaderFilter } from "../../../src/broker/topics/channel/selective/header-filter.ts";
 import { numbers } from "../../support/in-process.ts";
+import { MemoryConsumer } from "../../support/memory-consumer.ts";
 import { Site } from "../../support/site.ts";
 
 /** More than the block that a start has in memory. */
@@ -96,6 +98,40 @@ test("a channel whose messages are in memory goes on while another one of the to
   await site.until(() => site.delivered.get("t")?.length === LONG.length + 1);
   expect(site.delivered.get("t")).toEqual([...LONG, "new"]);
 });
+
+const TAKES_ALL = { type: 1, filter_ext_key: "k", filter_data: "v", inverse: true };
+
+for (const filter of [undefined, TAKES_ALL]) {
+  const whose = filter === undefined ? "a channel that chooses" : "consumers with filters";
+  test(`new messages for ${whose} do not wait behind one that is delivered again and cannot be read`, async () => {
+    await using site = Site.empty();
+    const channel = site.broker.registry.topic("t").channel("c");
+    channel.changeSettings({ max_attempts: 5, dead_letter_topic: "dead" });
+    const consumer = new MemoryConsumer(1, channel, 3_600_000);
+    consumer.readyCount = 100;
+    if (filter !== undefined) consumer.wishes = { filter: HeaderFilter.fromJson(filter) };
+    channel.addConsumer(consumer);
+    await site.publish("t", "old");
+    await site.until(() => consumer.deliveries.length === 1);
+    const [{ sequence }] = consumer.deliveries.splice(0);
+    site.broker.registry.topic("t").partitions[0].log.shrink();
+    await site.pass(100);
+    site.fail({ path: /\.log$/, calls: ["read"], code: "EIO", times: Number.POSITIVE_INFINITY });
+    channel.partitions[0].requeue(consumer, sequence, 0);
+    await site.until(() => channel.readFailure !== undefined);
+    // From here on it is tried again every five seconds.
+    await site.pass(20_000);
+    for (const body of numbers(10)) {
+      await site.publish("t", body);
+      await site.pass(100);
+      expect(consumer.deliveries.splice(0).map((delivery) => delivery.body)).toEqual([body]);
+    }
+    expect(site.disk.scripted).toBeLessThan(20);
+    site.heal();
+    await site.until(() => consumer.deliveries.length === 1);
+    expect([consumer.deliveries[0].body, channel.depth]).toEqual(["old", 0]);
+  });
+}
 
 test("a file that cannot be read is tried again at growing intervals, and logged now and then", async () => {
   await using first = Site.empty();

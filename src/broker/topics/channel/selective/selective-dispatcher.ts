@@ -116,16 +116,26 @@ export class SelectiveDispatcher extends Dispatcher {
   private sortReady(): void {
     const { inFlight, groups, selection } = this;
     const { ready } = inFlight;
-    while (ready.length > 0 && !this.againRetry.isWaiting && !this.hasWorkedEnough) {
+    let unreadable = 0;
+    let hasFailed = false;
+    while (ready.length > unreadable && !this.hasWorkedEnough) {
       const sequence = ready.first;
-      const found = this.find(sequence, true);
-      if (found === undefined) return;
+      const retry = inFlight.slotOf(sequence).attempts === 0 ? this.freshRetry : this.againRetry;
+      const isWaiting = retry.isWaiting;
+      const found = isWaiting ? undefined : this.find(sequence, retry);
       ready.shift();
-      if (found.isDamaged) this.discard(sequence);
+      if (found === undefined) {
+        // The others may be in other files.
+        ready.push(sequence);
+        unreadable++;
+        hasFailed ||= !isWaiting;
+      } else if (found.isDamaged) this.discard(sequence);
       else if (groups.find(found.buffer, found.from) > 0 || !groups.allFilter)
         selection.sorted.setOf(groups.found, groups.foundCount).queue.push(sequence);
       else this.finishFiltered(sequence);
     }
+    // The next try begins with another message.
+    if (hasFailed) ready.push(ready.shift());
   }
 
   private finishFiltered(sequence: number): void {
@@ -147,11 +157,11 @@ export class SelectiveDispatcher extends Dispatcher {
   }
 
   /** @returns undefined if it cannot be read now */
-  private find(sequence: number, isNew: boolean): FoundRecord | undefined {
+  private find(sequence: number, retry = this.againRetry): FoundRecord | undefined {
     try {
       return this.finder.find(sequence);
     } catch (error) {
-      (isNew ? this.freshRetry : this.againRetry).failed(asUnreadable(error));
+      retry.failed(asUnreadable(error));
       return undefined;
     }
   }
@@ -199,7 +209,11 @@ export class SelectiveDispatcher extends Dispatcher {
       const sequence = queue.first;
       const slot = inFlight.slotOf(sequence);
       if (slot.attempts === 0 && inFlight.isInWindow(sequence)) return this.deliverNew(queue, sequence, consumer, want, nowMs);
-      if (this.againLeft === 0 || this.againRetry.isWaiting) return 0;
+      if (this.againRetry.isWaiting) {
+        queue.push(queue.shift());
+        continue;
+      }
+      if (this.againLeft === 0) return 0;
       this.againLeft--;
       if (settings.maxAttempts > 0 && slot.attempts >= settings.maxAttempts) {
         if (!this.bury(queue, sequence, nowMs)) return 0;
@@ -272,7 +286,7 @@ export class SelectiveDispatcher extends Dispatcher {
   }
 
   private deliverAgain(queue: NumberQueue, sequence: number, consumer: Consumer, nowMs: number): number {
-    const found = this.find(sequence, false);
+    const found = this.find(sequence);
     if (found === undefined) {
       // The next try begins with another message, which may be in another file.
       queue.push(queue.shift());
@@ -293,7 +307,7 @@ export class SelectiveDispatcher extends Dispatcher {
 
   /** Sends a message to the dead letters that was delivered too often. Until it is there, it holds its key. @returns false if it cannot be read */
   private bury(queue: NumberQueue, sequence: number, nowMs: number): boolean {
-    const found = this.find(sequence, false);
+    const found = this.find(sequence);
     if (found === undefined) return false;
     queue.shift();
     if (found.isDamaged) {
