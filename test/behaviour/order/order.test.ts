@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { readLatency } from "../../../src/broker/metrics/stats.ts";
 import { ELSEWHERE } from "../../../src/broker/topics/locality.ts";
 import { MSG_TIMEOUT_MS, OrderedBroker } from "./support/ordered-broker.ts";
 
@@ -142,6 +143,26 @@ test("a channel gets its order once nothing is in flight, and nothing is deliver
     await broker.pass();
     expect(consumer.finishAll()).toEqual([body]);
   }
+});
+
+test("the latency of a key that hangs is measured from its own publish", async () => {
+  await using broker = new OrderedBroker({ order: "key" }, 1, {
+    e2eProcessingLatencyPercentiles: [1],
+    e2eProcessingLatencyWindowTimeMs: 3_600_000,
+  });
+  const consumer = broker.consumer(1000, {}, 1e9);
+  broker.publish("hangs", { key: "hangs" });
+  await broker.pass(60_000);
+  const [hung] = consumer.deliveries.splice(0);
+  for (let left = 40; left > 0; left--) {
+    for (let i = 0; i < 500; i++) broker.publish("", { key: `k${i}` });
+    await broker.pass();
+    consumer.finishAll();
+  }
+  expect(broker.part.inFlight.selection?.left.size).toBe(1);
+  expect(broker.part.finish(consumer, hung.sequence)).toBeUndefined();
+  const [{ value }] = readLatency([1], [broker.channel]).percentiles ?? [];
+  expect(value).toBeGreaterThan(59e9);
 });
 
 test("a key that hangs delays no other one, far beyond what is kept in memory of the window", async () => {

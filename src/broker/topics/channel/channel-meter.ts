@@ -111,7 +111,7 @@ export class ChannelMeter {
   onFinish(deliveredAtMs: number, sequence: number, inFlight: InFlight): void {
     this.finishedCount++;
     this.toFinish.recordOne(this.turn.nowMs - deliveredAtMs);
-    if (this.recorder !== undefined) this.recorder.record(sequence, inFlight.detachedAt(sequence));
+    if (this.recorder !== undefined) this.recorder.record(sequence, inFlight);
   }
 
   /** A consumer has finished messages in a row that are in the window. */

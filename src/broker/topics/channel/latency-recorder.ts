@@ -3,6 +3,7 @@ import type { Timestamp } from "../../../frame/layout.ts";
 import { type LatencySketch, LatencyWindow } from "../../latency/latency-window.ts";
 import type { StoredMessage } from "../../storage/deferred/stored-message.ts";
 import type { TopicParts } from "../topic-parts.ts";
+import type { InFlight } from "./in-flight.ts";
 import type { Window } from "./window.ts";
 
 const TWO_32 = 2 ** 32;
@@ -57,10 +58,22 @@ export class LatencyRecorder {
     for (let sequence = first; sequence < first + count; sequence++) this.latencies.record(now - publishedNs[sequence & mask], nowMs);
   }
 
-  /** Records the latency of a message that is about to be finished. @param stored the message, if it left the window */
-  record(sequence: number, stored: StoredMessage | undefined): void {
-    if (stored === undefined) return this.recordRun(sequence, 1);
-    const { deferred, scratch, logger, turn } = this.parts;
+  /** Records the latency of a message that is about to be finished. */
+  record(sequence: number, inFlight: Pick<InFlight, "detachedAt" | "leftAt">): void {
+    const stored = inFlight.detachedAt(sequence);
+    if (stored !== undefined) return this.recordStored(stored);
+    const left = inFlight.leftAt(sequence);
+    if (left === undefined) this.recordRun(sequence, 1);
+    else this.recordSince(left.publishedNs);
+  }
+
+  private recordSince(publishedNs: number): void {
+    const { time, nowMs } = this.parts.turn;
+    this.latencies.record(timeSinceStartNs(time) - publishedNs, nowMs);
+  }
+
+  private recordStored(stored: StoredMessage): void {
+    const { deferred, scratch, logger } = this.parts;
     const frame = scratch.reserve(stored.frameBytes);
     try {
       deferred.readFrame(stored, frame, 0);
@@ -69,8 +82,7 @@ export class LatencyRecorder {
       logger.warn(`${this.channel}: cannot measure a message's latency: ${(error as Error).message}`);
       return;
     }
-    const publishedNs = sinceStartNs(frame.readUInt32BE(TIMESTAMP_OFFSET), frame.readUInt32BE(TIMESTAMP_OFFSET + 4));
-    this.latencies.record(timeSinceStartNs(turn.time) - publishedNs, turn.nowMs);
+    this.recordSince(sinceStartNs(frame.readUInt32BE(TIMESTAMP_OFFSET), frame.readUInt32BE(TIMESTAMP_OFFSET + 4)));
   }
 
   addTo(sketch: LatencySketch): void {

@@ -1,3 +1,4 @@
+import type { BrokerOptions } from "../../../../src/broker/options.ts";
 import type { Channel } from "../../../../src/broker/topics/channel/channel.ts";
 import type { ChannelPartition } from "../../../../src/broker/topics/channel/channel-partition.ts";
 import type { SettingsJson } from "../../../../src/broker/topics/channel/channel-settings.ts";
@@ -15,8 +16,8 @@ export class OrderedBroker implements AsyncDisposable {
   private readonly dataPath = temporaryFolder();
   private consumers: KeyedConsumer[] = [];
 
-  constructor(settings: SettingsJson, partitions = 1) {
-    this.cut = new CutBroker(this.dataPath, {});
+  constructor(settings: SettingsJson, partitions = 1, options: Partial<BrokerOptions> = {}) {
+    this.cut = new CutBroker(this.dataPath, options);
     this.cut.broker.registry.topicWith(TOPIC, partitions);
     this.channel.changeSettings(settings);
   }

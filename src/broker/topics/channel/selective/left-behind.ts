@@ -17,6 +17,8 @@ export class LeftMessage implements MessageSlot {
     public next: number,
     /** A copy of its record, where the log forgets it. */
     readonly frame: Buffer | undefined,
+    /** When it was published, ns (latency-recorder.ts); 0 in a broker that does not measure latencies. */
+    readonly publishedNs = 0,
   ) {}
 }
 

@@ -162,6 +162,7 @@ export class Selection {
         new LeftMessage(
           ...([sequence, position[i], state[i], owner[i], attempts[i], deadlineMs[i], deliveredAtMs[i], key[i], next[i]] as const),
           this.log.files === undefined ? this.copyOf(position[i]) : undefined,
+          window.publishedNs?.[i],
         ),
       );
       window.finish(sequence);
