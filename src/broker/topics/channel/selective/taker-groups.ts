@@ -14,8 +14,9 @@ interface Group {
 }
 
 /**
- * The consumers of a channel, as far as they take messages of a log, by what they take. A message with a tag goes to the consumers with that tag if there are any, and otherwise
- * to those without one; any other message goes to those without one. Of these, a consumer with a filter gets what its filter takes.
+ * The consumers of a channel, as far as they take messages of a log, by what they take. A message with a tag goes to the consumers with
+ * that tag if there are any, and otherwise to those without one; any other message goes to those without one. Of these, a consumer with a
+ * filter gets what its filter takes.
  */
 export class TakerGroups {
   /** Some consumer has a tag or a filter. */

@@ -1,5 +1,8 @@
 import { NumberQueue } from "../../../../base/number-queue.ts";
 
+/** With as many sets, those without a message are forgotten: each combination of groups may have one. */
+const MANY_SETS = 64;
+
 /** Ready messages that the same groups of consumers take. */
 class TakerSet {
   readonly queue = new NumberQueue();
@@ -19,7 +22,7 @@ class TakerSet {
  * kind, and in nobody's way.
  */
 export class TakerSets {
-  private readonly sets: TakerSet[] = [];
+  private sets: TakerSet[] = [];
 
   get waitingCount(): number {
     let count = 0;
@@ -30,6 +33,7 @@ export class TakerSets {
   /** The queue for the first `count` of some groups, which are ascending. */
   setOf(groups: Int32Array, count: number): TakerSet {
     for (const set of this.sets) if (set.matches(groups, count)) return set;
+    if (this.sets.length >= MANY_SETS) this.sets = this.sets.filter(({ queue }) => queue.length > 0);
     const made = new TakerSet(groups.slice(0, count));
     this.sets.push(made);
     return made;
@@ -51,10 +55,10 @@ export class TakerSets {
   /** Puts all messages back: the groups have changed. */
   moveTo(ready: NumberQueue): void {
     for (const { queue } of this.sets) while (queue.length > 0) ready.push(queue.shift());
-    this.sets.length = 0;
+    this.sets = [];
   }
 
   clear(): void {
-    this.sets.length = 0;
+    this.sets = [];
   }
 }
