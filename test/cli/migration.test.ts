@@ -154,6 +154,21 @@ describe("bunsq export", () => {
     }
   });
 
+  test("has a channel paused that is paused in any partition", async () => {
+    const { registry, close } = openBroker(defaultOptions({ dataPath: broker }), new MemoryLogger());
+    const topic = registry.topicWith("t", 2);
+    for (const name of ["a", "b"]) topic.channel(name);
+    const { partitions } = topic.channel("b");
+    topic.channel("b").pause([partitions[1]]);
+    await close();
+    await run(runExport, "--format=nsqd", nsqd, `--data-path=${broker}`);
+    const { topics } = JSON.parse(readFileSync(join(nsqd, "nsqd.dat"), "utf8"));
+    expect(topics[0].channels).toEqual([
+      { name: "a", paused: false },
+      { name: "b", paused: true },
+    ]);
+  });
+
   test("names messages that cannot be read, and ends with 1", async () => {
     await fillBroker();
     const [file = ""] = readdirSync(join(broker, "bunsq-data/topics/00000-t")).filter((name) => name.endsWith(".log"));

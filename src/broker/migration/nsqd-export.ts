@@ -133,7 +133,7 @@ class NsqdExport {
         logs,
       );
       for (const file of files) await file.close();
-      exported.push({ name, paused: partitions[0].row.paused, channels });
+      exported.push({ name, paused: partitions.some(({ row }) => row.paused), channels });
     }
     // Without this file nsqd takes none of the others, so it is the last one.
     writeNsqdMetadata(target, exported);
@@ -183,17 +183,17 @@ class NsqdExport {
 }
 
 /**
- * The channels of a topic. Each partition has a row of each, in the same order.
+ * The channels of a topic. Each partition has a row of each, in the same order. A channel that is paused in one of them is paused in nsqd.
  *
  * @throws StartError if one is missing
  */
-function channelsOf(topic: string, [first, ...others]: readonly StoredPartition[]): { name: string; paused: boolean }[] {
-  const channels = first.channels.map(({ name, paused }) => ({ name, paused }));
-  for (const { channels: rows } of others) {
-    if (rows.length === channels.length && rows.every(({ name }, i) => name === channels[i].name)) continue;
+function channelsOf(topic: string, partitions: readonly StoredPartition[]): { name: string; paused: boolean }[] {
+  const names = partitions[0].channels.map(({ name }) => name);
+  for (const { channels } of partitions) {
+    if (channels.length === names.length && channels.every(({ name }, i) => name === names[i])) continue;
     throw new StartError(
       `partitions of topic ${topic} in the metadata store have different channels; start a broker once, which repairs it`,
     );
   }
-  return channels;
+  return names.map((name, i) => ({ name, paused: partitions.some(({ channels }) => channels[i].paused) }));
 }
