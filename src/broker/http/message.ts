@@ -76,7 +76,7 @@ function released(channel: Channel, { partition, sequence }: { partition: TopicP
 
 function logAction(call: HttpCall, channel: Channel, what: string): void {
   call.broker.logger.info(
-    `CHANNEL(${channel.name}) of ${channel.topic.name}: message ${call.query.get("id") ?? call.query.get("msgid")} ${what} over HTTP`,
+    `CHANNEL(${channel.name}) of ${channel.topic.name}: message ${call.query.get("msgid") ?? call.query.get("id")} ${what} over HTTP`,
     call.about({ topic: channel.topic.name, channel: channel.name }),
   );
 }
