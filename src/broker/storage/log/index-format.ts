@@ -4,12 +4,13 @@ import { StartError } from "../../../base/start-error.ts";
 /**
  * The index beside a segment's records (segment.ts).
  *
- *     header := magic "BQIX" | version u32 | topic number u32 | prefix u32 | base sequence f64 | base position f64 | 0 u32 | crc32 u32
+ *     header := magic "BQIX" | version u32 | topic number u32 | prefix u32 | base sequence f64 | base position f64 | epoch u32 | crc32 u32
  *     entry  := offset f64 | first sequence f64 | length u32 | count u32 | time ms f64 | crc32 of the records u32 | crc32 of this entry u32
  *
  * All numbers are little-endian; a double holds them exactly. The prefix is that of the topic's ids (frame/id.ts) with bit 31
  * set; 0 in an index of an earlier release. A base position of NaN is unknown: the index was rebuilt from
- * the records.
+ * the records. The epoch is that of all records of the segment; 0 in a log that is not replicated. Earlier releases write 0 and do
+ * not look at it.
  */
 
 const INDEX_MAGIC = 0x58495142;
@@ -52,8 +53,22 @@ export function segmentName(baseSequence: number): string {
   return baseSequence.toString(16).padStart(16, "0");
 }
 
-/** Encodes a header. @param prefix undefined: unknown @param basePosition NaN: unknown */
-export function encodeHeader(topicNumber: number, prefix: number | undefined, baseSequence: number, basePosition: number): Buffer {
+export const MAX_EPOCH = 2 ** 32 - 1;
+
+/** What the header of an index says of its segment. */
+export interface IndexHeader {
+  topicNumber: number;
+  /** The beginning of the topic's ids; undefined: unknown, since an earlier release made the index. */
+  prefix: number | undefined;
+  /** Sequence of the segment's first record. */
+  baseSequence: number;
+  /** Position of the segment's first byte in the log; NaN: unknown. */
+  basePosition: number;
+  /** Grows with every change of a replicated log's leader; 0: the log is not replicated. */
+  epoch: number;
+}
+
+export function encodeHeader({ topicNumber, prefix, baseSequence, basePosition, epoch }: IndexHeader): Buffer {
   const header = Buffer.alloc(INDEX_HEADER_BYTES);
   header.writeUInt32LE(INDEX_MAGIC, 0);
   header.writeUInt32LE(INDEX_VERSION, 4);
@@ -61,6 +76,7 @@ export function encodeHeader(topicNumber: number, prefix: number | undefined, ba
   if (prefix !== undefined) header.writeUInt32LE(HAS_PREFIX + prefix, 12);
   header.writeDoubleLE(baseSequence, 16);
   header.writeDoubleLE(basePosition, 24);
+  header.writeUInt32LE(epoch, 32);
   header.writeUInt32LE(Bun.hash.crc32(header.subarray(0, CHECKED_BYTES)), CHECKED_BYTES);
   return header;
 }
@@ -70,10 +86,15 @@ export function isHeaderIntact(header: Buffer): boolean {
   return Bun.hash.crc32(header.subarray(0, CHECKED_BYTES)) === header.readUInt32LE(CHECKED_BYTES);
 }
 
-/** The prefix and the base position that a header has. */
-export function decodeHeader(header: Buffer): { prefix: number | undefined; position: number } {
+export function decodeHeader(header: Buffer): IndexHeader {
   const prefix = header.readUInt32LE(12);
-  return { prefix: prefix === 0 ? undefined : prefix - HAS_PREFIX, position: header.readDoubleLE(24) };
+  return {
+    topicNumber: header.readUInt32LE(8),
+    prefix: prefix === 0 ? undefined : prefix - HAS_PREFIX,
+    baseSequence: header.readDoubleLE(16),
+    basePosition: header.readDoubleLE(24),
+    epoch: header.readUInt32LE(32),
+  };
 }
 
 /**

@@ -1,31 +1,27 @@
-import { type Ballast, NO_BALLAST } from "../disk/ballast.ts";
 import { renameIfThere } from "../disk/disk.ts";
 import { FolderNames } from "../disk/folder-names.ts";
 import type { Chunk, ChunkSource, Gap } from "./chunk.ts";
 import type { PieceCache } from "./commit-pieces.ts";
 import { missingBetween, readBlock, segmentAt } from "./commit-read.ts";
 import { DamagedCommits } from "./damaged-commit.ts";
+import { type Epoch, epochsOf } from "./epochs.ts";
+import { MAX_EPOCH } from "./index-format.ts";
 import { type LogRecoveryOptions, recordedPrefix, recoverSegments } from "./log-recovery.ts";
 import { LogSync, type LogSyncOptions } from "./log-sync.ts";
 import type { Recycler } from "./recycler.ts";
-import { isRetained, isRetaining, MAX_AGED_SEGMENTS, NO_RETENTION, type Retention, segmentAgeMs, segmentBytes } from "./retention.ts";
+import type { Retention } from "./retention.ts";
 import { type CommitPart, Segment } from "./segment.ts";
-import { SegmentRemoval } from "./segment-removal.ts";
+import { SegmentTrim, type SegmentTrimOptions } from "./segment-trim.ts";
 
 /** How many segments one log keeps open for reading. Channels that lag and messages that are redelivered need different ones. */
 const MAX_READING = 8;
-/** A segment of at least this size is replaced by an empty one when all its messages are finished, so that few dead bytes are on disk. */
-const EARLY_ROLL_BYTES = 8 * 1024 * 1024;
 /** With retention, messages are needed for a while after all channels have finished them. */
 const NOTHING_FINISHED = (): number => 0;
 
-export interface LogFilesOptions extends LogRecoveryOptions, LogSyncOptions {
+export interface LogFilesOptions extends LogRecoveryOptions, LogSyncOptions, SegmentTrimOptions {
   /** The topic's row in the metadata store. The journal names the log by it. */
   topicId: number;
-  /** When a segment has reached this size, a new one follows it. */
-  maxBytesPerFile: number;
   recycler: Recycler;
-  ballast?: Ballast;
 }
 
 /** The files of one topic's log: its segments in order. Commits are written to the last one. */
@@ -37,10 +33,6 @@ export class LogFiles {
   private readonly segments: Segment[];
   /** Segments that are open for reading, the one read last at the end. */
   private readonly reading: Segment[] = [];
-  private retention = NO_RETENTION;
-  private segmentBytes: number;
-  /** The next commit after this time starts a new segment, so that the old one can be removed in time. */
-  private rollAtMs = Number.POSITIVE_INFINITY;
   private readonly damaged: DamagedCommits;
   /** Messages below this sequence are from earlier runs. */
   private readonly recoveredNext: number;
@@ -52,7 +44,7 @@ export class LogFiles {
   prefix: number | undefined;
   private directory: string;
   private readonly syncs: LogSync;
-  private readonly removal: SegmentRemoval;
+  private readonly trimming: SegmentTrim;
   /** When the last commit was written, in ms; 0 without commits. Commits are in order of time, even if the wall clock was set back. */
   newestMs: number;
 
@@ -68,10 +60,9 @@ export class LogFiles {
     this.prefix = options.prefix;
     this.directory = options.directory;
     const made = options.disk.makeDirectory(options.directory);
-    this.segmentBytes = options.maxBytesPerFile;
     this.names = new FolderNames(options.disk, options.directory);
     this.segments = recoverSegments(options, this.names);
-    this.removal = new SegmentRemoval(options, this.segments);
+    this.trimming = new SegmentTrim(options, this.segments, this);
     this.recoveredNext = this.recordedNext;
     this.damaged = new DamagedCommits(options, this.recordedNext);
     this.newestMs = this.segments.reduce((newestMs, segment) => Math.max(newestMs, segment.newestMs), 0);
@@ -159,11 +150,10 @@ export class LogFiles {
   commit(parts: CommitPart[], count: number, timeMs: number): void {
     let tail = this.segments.length > 0 ? this.segments[this.segments.length - 1] : undefined;
     this.newestMs = Math.max(this.newestMs, timeMs);
-    const aged = tail !== undefined && timeMs >= this.rollAtMs && tail.entries > 0;
-    if (tail === undefined || tail.length >= this.segmentBytes || aged || this.skippedTo > tail.nextSequence) tail = this.startSegment();
+    if (tail === undefined || this.skippedTo > tail.nextSequence || this.trimming.endsBefore(tail, timeMs)) tail = this.startSegment();
     const isFirst = tail.entries === 0;
     tail.commit(parts, count, this.newestMs);
-    if (isFirst) this.rollAtMs = this.nextRollMs(tail);
+    if (isFirst) this.trimming.onFirstCommit(tail);
     this.syncs.add(tail);
     if (this.syncs.isFull || this.needsSync(this.recordedNext, this.recordedEnd)) this.sync();
   }
@@ -176,7 +166,7 @@ export class LogFiles {
    */
   needsSync(next: number, end: number): boolean {
     if (!this.syncsByItself) return false;
-    return this.syncs.isDue(next, end, isRetaining(this.retention) ? NOTHING_FINISHED : this.finishedBelow);
+    return this.syncs.isDue(next, end, this.trimming.isRetaining ? NOTHING_FINISHED : this.finishedBelow);
   }
 
   /** Recovery: commits records that the journal has and the files lack. Missing sequences before them are skipped. */
@@ -267,17 +257,7 @@ export class LogFiles {
    * @param agingMs wall-clock time by which messages are too old for retention
    */
   trim(floorSequence: number, agingMs: number): void {
-    if (this.removal.waits(agingMs)) return;
-    while (this.segments.length > 1 && this.segments[0].nextSequence <= floorSequence && !this.isRetained(this.segments[0], agingMs)) {
-      // The next segment remembers which ids were given. With fsync it must be on the disk before this one is removed.
-      if (!this.syncsByItself && !this.segments[1].survivesPowerCut) return;
-      this.recycleOldest(agingMs);
-      if (this.removal.waits(agingMs)) return;
-    }
-    const tail = this.segments[0];
-    if (tail === undefined || this.segments.length > 1 || tail.nextSequence > floorSequence || this.isRetained(tail, agingMs)) return;
-    // All messages are finished. A large file of dead bytes is of more use as the next segment of any topic.
-    if (tail.length >= Math.min(EARLY_ROLL_BYTES, this.options.maxBytesPerFile)) this.replaceFinishedTail(floorSequence, agingMs);
+    this.trimming.trim(floorSequence, agingMs);
   }
 
   /** Syncs and closes the files, because nothing was written or read for a while. */
@@ -349,10 +329,7 @@ export class LogFiles {
 
   /** Applies from now on; the next trim() removes what is no longer retained. */
   setRetention(retention: Retention): void {
-    this.retention = retention;
-    this.segmentBytes = segmentBytes(retention, this.options.maxBytesPerFile);
-    const tail = this.segments[this.segments.length - 1];
-    this.rollAtMs = tail === undefined || tail.entries === 0 ? Number.POSITIVE_INFINITY : this.nextRollMs(tail);
+    this.trimming.setRetention(retention);
   }
 
   /** How many bytes of messages the files have, and when the oldest were written, in ms (0: unknown, or there are none). */
@@ -361,45 +338,54 @@ export class LogFiles {
     return first === undefined ? { bytes: 0, oldestMs: 0 } : { bytes: this.endPosition - first.basePosition, oldestMs: first.oldestMs };
   }
 
-  private isRetained(segment: Segment, agingMs: number): boolean {
-    return isRetained(this.retention, agingMs - segment.newestMs, this.endPosition - segment.endPosition);
-  }
-
-  private nextRollMs(tail: Segment): number {
-    return this.segments.length > MAX_AGED_SEGMENTS ? Number.POSITIVE_INFINITY : tail.oldestMs + segmentAgeMs(this.retention);
-  }
-
-  private replaceFinishedTail(floorSequence: number, agingMs: number): void {
-    try {
-      // The new segment is started before the old one is recycled, because its header remembers the next sequence. If the disk
-      // is full, the ballast makes room for it; the old segment gives more room back.
-      (this.options.ballast ?? NO_BALLAST).use(() => this.startSegment());
-    } catch (error) {
-      return this.logAs("warn", `cannot start a new segment, so the finished one is kept: ${(error as Error).message}`);
-    }
-    if (this.syncsByItself) return this.recycleOldest(agingMs);
-    this.syncs.add(this.segments[this.segments.length - 1]);
-    this.sync((error) => {
-      if (error === undefined) this.trim(floorSequence, agingMs);
-    });
-  }
-
-  private recycleOldest(agingMs: number): void {
-    const segment = this.segments.shift() as Segment;
+  /** A segment is in the log no more. */
+  forget(segment: Segment): void {
     this.syncs.forget(segment);
     const open = this.reading.indexOf(segment);
     if (open >= 0) this.reading.splice(open, 1);
-    this.removal.remove(segment, agingMs);
   }
 
-  private startSegment(): Segment {
+  /** Has the newest segment synced with its first sequence at least, off the event loop. */
+  syncNewest(done: (failure: Error | undefined) => void): void {
+    this.syncs.add(this.segments[this.segments.length - 1]);
+    this.sync(done);
+  }
+
+  /** Adds an empty segment. @throws the kernel's error */
+  startSegment(epoch = this.epoch): Segment {
     const { disk, topicNumber, recycler } = this.options;
-    const { names, nextSequence, endPosition, prefix } = this;
-    const segment = Segment.create(disk, names, topicNumber, nextSequence, endPosition, prefix, recycler);
+    const header = { topicNumber, prefix: this.prefix, baseSequence: this.nextSequence, basePosition: this.endPosition, epoch };
+    const segment = Segment.create(disk, this.names, header, recycler);
     const full = this.segments[this.segments.length - 1];
     this.segments.push(segment);
     if (full !== undefined) this.closeIfIdle(full);
     return segment;
+  }
+
+  // ---- replication
+
+  /** That of the messages to come; 0 in a log that is not replicated. */
+  get epoch(): number {
+    return this.epochs().at(-1)?.epoch ?? 0;
+  }
+
+  /** The epochs of its messages, oldest first. The last one may have no messages yet. */
+  epochs(): Epoch[] {
+    return epochsOf(this.segments);
+  }
+
+  /**
+   * The messages to come are of a new epoch. A segment begins with it, so that the segments' headers tell where each epoch begins.
+   *
+   * @throws RangeError for an epoch that is not above the newest one; the kernel's error
+   */
+  beginEpoch(epoch: number): void {
+    if (!Number.isInteger(epoch) || epoch <= this.epoch || epoch > MAX_EPOCH) throw new RangeError(`epoch ${epoch} follows ${this.epoch}`);
+    const tail = this.segments[this.segments.length - 1];
+    if (tail?.nextSequence === this.nextSequence && tail.entries === 0) {
+      tail.setEpoch(epoch);
+      this.syncs.add(tail);
+    } else this.syncs.add(this.startSegment(epoch));
   }
 
   /** @returns the failure if it counts */

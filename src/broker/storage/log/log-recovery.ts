@@ -140,7 +140,9 @@ class LogRecovery {
     const path = join(directory, name);
     // All that was written is there, acknowledged or not, and the records say themselves which they are.
     const end = this.wholeWrites ? (this.nextBase ?? Number.POSITIVE_INFINITY) : this.end;
-    const rebuilt = Segment.rebuild(disk, this.folderNames, name, topicNumber, end, prefix);
+    // Nothing but the header tells where an epoch begins, so the records count as of the one before.
+    const epoch = this.segments[this.segments.length - 1]?.epoch ?? 0;
+    const rebuilt = Segment.rebuild(disk, this.folderNames, name, end, { topicNumber, prefix, epoch });
     try {
       return this.replaceIndex(rebuilt, path, hasIndex, problem);
     } catch (error) {

@@ -1,7 +1,8 @@
 import { join } from "node:path";
-import { type Disk, isMissing } from "../disk/disk.ts";
+import type { Disk } from "../disk/disk.ts";
 import type { FolderNames } from "../disk/folder-names.ts";
 import { LazyFile } from "../disk/lazy-file.ts";
+import { type IndexedRecords, replacementsFor } from "./damaged-entries.ts";
 import {
   decodeEntry,
   decodeHeader,
@@ -14,6 +15,7 @@ import {
   INDEX_ENTRY_BYTES,
   INDEX_HEADER_BYTES,
   type IndexEntry,
+  type IndexHeader,
   isEntryIntact,
   isHeaderIntact,
   type UnusableIndex,
@@ -34,17 +36,6 @@ const scratch = Buffer.alloc(INDEX_ENTRY_BYTES);
 /** A search guesses this many times by proportion before it falls back to bisection. */
 const GUESSES = 4;
 
-/** The records that belong to an index. */
-export interface IndexedRecords {
-  /**
-   * Entries for the records from the index's end up to an offset and a sequence. There are none unless the records end exactly
-   * there, and one if all records are intact.
-   */
-  entriesUpTo(offset: number, sequence: number): IndexEntry[];
-  /** Checksum of an entry's records in the file; undefined where the file ends before. @throws UnreadableFile */
-  sum(entry: Pick<IndexEntry, "offset" | "length">): number | undefined;
-}
-
 /** Says which records of a segment count. Its entries cover the segment without a gap, from its first byte to the last that counts. */
 export class SegmentIndex {
   entries = 0;
@@ -61,20 +52,38 @@ export class SegmentIndex {
   bridgedEntries = 0;
   /** How many damaged entries loadEntries() found at the end. */
   droppedEntries = 0;
-  readonly file: LazyFile;
+  readonly baseSequence: number;
+  private current: LazyFile;
 
+  /** @param header the base position is that of the file: where an index was lost, the segment's own may be known and this one not */
   constructor(
-    disk: Disk,
-    names: FolderNames,
+    private readonly disk: Disk,
+    private readonly names: FolderNames,
     name: string,
-    private readonly topicNumber: number,
-    readonly baseSequence: number,
-    /** The beginning of the ids of the topic, as the header has it; undefined in an index of an earlier release. */
-    public prefix: number | undefined,
+    private header: IndexHeader,
   ) {
-    this.file = new LazyFile(disk, join(names.directory, name), "fail", names);
-    this.file.check = (from, to) => this.checkEntries(from, to);
-    this.nextSequence = baseSequence;
+    this.current = this.newFile(join(names.directory, name));
+    this.baseSequence = this.nextSequence = header.baseSequence;
+  }
+
+  get file(): LazyFile {
+    return this.current;
+  }
+
+  /** The beginning of the topic's ids; undefined in an index of an earlier release. */
+  get prefix(): number | undefined {
+    return this.header.prefix;
+  }
+
+  /** That of all its records; 0: the log is not replicated. */
+  get epoch(): number {
+    return this.header.epoch;
+  }
+
+  private newFile(path: string): LazyFile {
+    const file = new LazyFile(this.disk, path, "fail", this.names);
+    file.check = (from, to) => this.checkEntries(from, to);
+    return file;
   }
 
   /**
@@ -91,15 +100,16 @@ export class SegmentIndex {
     topicNumber: number,
   ): { index: SegmentIndex; position: number } | UnusableIndex {
     const { directory } = names;
-    const index = new SegmentIndex(disk, names, `${name}.idx`, topicNumber, Number.parseInt(name, 16), undefined);
+    const baseSequence = Number.parseInt(name, 16);
+    const unknown = { topicNumber, prefix: undefined, baseSequence, basePosition: Number.NaN, epoch: 0 };
+    const index = new SegmentIndex(disk, names, `${name}.idx`, unknown);
     try {
       const header = Buffer.alloc(INDEX_HEADER_BYTES);
       const read = index.file.readUpTo(header, 0, INDEX_HEADER_BYTES, 0);
       const problem = headerProblem(join(directory, name), header, read, topicNumber);
       if (problem === undefined) {
-        const { prefix, position } = decodeHeader(header);
-        index.prefix = prefix;
-        return { index, position };
+        index.header = decodeHeader(header);
+        return { index, position: index.header.basePosition };
       }
       index.close();
       return problem;
@@ -109,10 +119,10 @@ export class SegmentIndex {
     }
   }
 
-  /** Creates the file without entries. @param position base position of the segment; NaN: unknown */
-  create(position: number): void {
+  /** Creates the file without entries. */
+  create(): void {
     this.file.create();
-    this.writeHeader(position);
+    this.writeHeader();
   }
 
   close(): void {
@@ -145,19 +155,53 @@ export class SegmentIndex {
     this.append(encodeEntry(scratch, 0, entry), INDEX_ENTRY_BYTES, entry);
   }
 
-  /** Removes all entries but the first `entries`. */
+  /** Removes all entries but the first `entries`. @throws UnreadableFile; the kernel's error. They are all there then */
   truncate(entries: number): void {
+    const last = entries === 0 ? undefined : this.entryAt(entries - 1);
+    this.file.truncate(INDEX_HEADER_BYTES + entries * INDEX_ENTRY_BYTES);
+    this.endWith(entries, last);
+  }
+
+  /**
+   * Puts another file in the place of this one, with its first `entries` entries. A crash leaves the one or the other as a whole.
+   *
+   * @param last an entry that follows these
+   * @throws UnreadableFile; the kernel's error. The file is as it was then
+   */
+  replace(epoch: number, entries: number, last?: IndexEntry): void {
+    const kept = INDEX_HEADER_BYTES + entries * INDEX_ENTRY_BYTES;
+    const bytes = Buffer.alloc(kept + (last === undefined ? 0 : INDEX_ENTRY_BYTES));
+    const before = last === undefined && entries > 0 ? this.entryAt(entries - 1) : last;
+    this.file.read(bytes, 0, kept, 0);
+    const header = { ...this.header, epoch };
+    encodeHeader(header).copy(bytes);
+    if (last !== undefined) encodeEntry(bytes, kept, last);
+    const file = this.newFile(`${this.file.path}.new`);
+    try {
+      file.create();
+      file.write(bytes, 0, bytes.length, 0);
+      file.syncNow();
+      file.rename(this.file.path);
+    } catch (error) {
+      file.close();
+      file.remove();
+      throw error;
+    }
+    this.file.forgetName();
+    this.file.close();
+    this.current = file;
+    this.header = header;
+    this.endWith((bytes.length - INDEX_HEADER_BYTES) / INDEX_ENTRY_BYTES, before);
+  }
+
+  /** @param last the last of the entries that are left */
+  private endWith(entries: number, last: IndexEntry | undefined): void {
     if (pageOf === this) pageOf = undefined;
     this.entries = entries;
-    if (entries === 0) {
-      this.length = 0;
-      this.nextSequence = this.baseSequence;
-    } else {
-      const last = this.entryAt(entries - 1);
-      this.length = last.offset + last.length;
-      this.nextSequence = last.firstSequence + last.count;
-    }
-    this.file.truncate(INDEX_HEADER_BYTES + entries * INDEX_ENTRY_BYTES);
+    this.length = last === undefined ? 0 : last.offset + last.length;
+    this.nextSequence = last === undefined ? this.baseSequence : last.firstSequence + last.count;
+    if (last === undefined) this.oldestMs = 0;
+    if (last === undefined || this.inOrder) this.newestMs = last?.timeMs ?? 0;
   }
 
   /** An earlier run may not have synced the header and the entries from a number on, and they are written again when a sync fails. */
@@ -372,36 +416,19 @@ export class SegmentIndex {
    */
   private bridge(records: IndexedRecords, offset: number, sequence: number, slots: number, synced: number): void {
     // The damaged entries' own times are lost. The time of the entry before keeps the index in order.
-    const timeMs = this.newestMs;
-    const found = sequence <= synced ? records.entriesUpTo(offset, sequence) : [];
-    const known = found.length > 0 && found.length <= slots;
-    const all = {
-      offset: this.length,
-      firstSequence: this.nextSequence,
-      length: offset - this.length,
-      count: sequence - this.nextSequence,
-    };
-    const wrongCrc = () => ((sumIfThere(records, all) ?? 0) ^ 1) >>> 0;
-    const entries: IndexEntry[] = known ? found : [{ ...all, timeMs, crc: wrongCrc() }];
-    for (const entry of entries) this.add({ ...entry, timeMs });
-    const empty: IndexEntry = { offset, firstSequence: sequence, length: 0, count: 0, timeMs, crc: 0 };
-    for (let slot = entries.length; slot < slots; slot++) this.add(empty);
+    const [at, timeMs] = [this.length, this.newestMs];
+    const all = { offset: at, firstSequence: this.nextSequence, length: offset - at, count: sequence - this.nextSequence, timeMs };
+    for (const entry of replacementsFor(records, all, slots, sequence <= synced)) this.add(entry);
     this.bridgedEntries += slots;
   }
 
-  /** @param position base position of the segment; NaN: unknown */
-  writeHeader(position: number): void {
-    const header = encodeHeader(this.topicNumber, this.prefix, this.baseSequence, position);
-    this.file.write(header, 0, INDEX_HEADER_BYTES, 0);
+  /** Writes the base position of the segment into the header. */
+  writePosition(basePosition: number): void {
+    this.header = { ...this.header, basePosition };
+    this.writeHeader();
   }
-}
 
-/** The checksum of an entry's records; undefined where there is no log file, or it ends before. @throws UnreadableFile */
-function sumIfThere(records: IndexedRecords, entry: Pick<IndexEntry, "offset" | "length">): number | undefined {
-  try {
-    return records.sum(entry);
-  } catch (error) {
-    if (isMissing(error)) return undefined;
-    throw error;
+  private writeHeader(): void {
+    this.file.write(encodeHeader(this.header), 0, INDEX_HEADER_BYTES, 0);
   }
 }

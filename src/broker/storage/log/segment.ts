@@ -5,10 +5,11 @@ import type { Disk } from "../disk/disk.ts";
 import type { FolderNames } from "../disk/folder-names.ts";
 import { LazyFile } from "../disk/lazy-file.ts";
 import { UnreadableFile } from "../disk/unreadable-file.ts";
-import { encodeEntry, INDEX_ENTRY_BYTES, type IndexEntry, segmentName, UnusableIndex } from "./index-format.ts";
+import type { IndexedRecords } from "./damaged-entries.ts";
+import { encodeEntry, INDEX_ENTRY_BYTES, type IndexEntry, type IndexHeader, segmentName, UnusableIndex } from "./index-format.ts";
 import { type FoundEntry, RecordScan } from "./record-scan.ts";
 import { SegmentFiles } from "./segment-files.ts";
-import { type IndexedRecords, SegmentIndex } from "./segment-index.ts";
+import { SegmentIndex } from "./segment-index.ts";
 
 /**
  * One file of a topic's log, and its index beside it.
@@ -85,6 +86,11 @@ export class Segment implements IndexedRecords {
     return this.index.prefix;
   }
 
+  /** That of all its records; 0 in a log that is not replicated. */
+  get epoch(): number {
+    return this.index.epoch;
+  }
+
   get entries(): number {
     return this.index.entries;
   }
@@ -129,24 +135,15 @@ export class Segment implements IndexedRecords {
   /**
    * Starts a segment. The index is created last, so a crash in between leaves a log file without an index.
    *
-   * @param prefix the beginning of the topic's ids; undefined: unknown
    * @param recycler may have a file to overwrite instead of a new one, whose pages are warm
    */
-  static create(
-    disk: Disk,
-    names: FolderNames,
-    topicNumber: number,
-    baseSequence: number,
-    basePosition: number,
-    prefix: number | undefined,
-    recycler: { giveFile(path: string): boolean },
-  ): Segment {
-    const index = new SegmentIndex(disk, names, `${segmentName(baseSequence)}.idx`, topicNumber, baseSequence, prefix);
-    const segment = new Segment(disk, names, topicNumber, index, basePosition);
+  static create(disk: Disk, names: FolderNames, header: IndexHeader, recycler: { giveFile(path: string): boolean }): Segment {
+    const index = new SegmentIndex(disk, names, `${segmentName(header.baseSequence)}.idx`, header);
+    const segment = new Segment(disk, names, header.topicNumber, index, header.basePosition);
     const recycled = recycler.giveFile(segment.logPath);
     try {
       if (!recycled) segment.file.create();
-      index.create(basePosition);
+      index.create();
       segment.files.noteNames();
     } catch (error) {
       segment.remove();
@@ -184,20 +181,20 @@ export class Segment implements IndexedRecords {
    * abandonIndex(), so a crash in between changes nothing.
    *
    * @param endSequence records from this sequence on do not count; Infinity: all records do
-   * @param prefix the beginning of the topic's ids; undefined: unknown
+   * @param known what is known of the segment without its index
    */
   static rebuild(
     disk: Disk,
     names: FolderNames,
     name: string,
-    topicNumber: number,
     endSequence: number,
-    prefix: number | undefined,
+    known: Pick<IndexHeader, "topicNumber" | "prefix" | "epoch">,
   ): Segment {
-    const index = new SegmentIndex(disk, names, `${name}.idx.new`, topicNumber, Number.parseInt(name, 16), prefix);
-    const segment = new Segment(disk, names, topicNumber, index, 0);
+    const header = { ...known, baseSequence: Number.parseInt(name, 16), basePosition: Number.NaN };
+    const index = new SegmentIndex(disk, names, `${name}.idx.new`, header);
+    const segment = new Segment(disk, names, known.topicNumber, index, 0);
     segment.positionKnown = false;
-    index.create(Number.NaN);
+    index.create();
     try {
       segment.extend(endSequence);
     } catch (error) {
@@ -242,7 +239,7 @@ export class Segment implements IndexedRecords {
   setBasePosition(position: number, written = false): void {
     this.basePosition = position;
     this.positionKnown = true;
-    if (written) this.index.writeHeader(position);
+    if (written) this.index.writePosition(position);
   }
 
   /**
@@ -291,6 +288,12 @@ export class Segment implements IndexedRecords {
     encodeEntry(entries, used, entry);
     used += INDEX_ENTRY_BYTES;
     this.index.append(entries, used, entry);
+  }
+
+  /** Gives an empty segment another epoch. @throws the kernel's error; it has the old one then */
+  setEpoch(epoch: number): void {
+    this.index.replace(epoch, 0);
+    this.files.noteNames();
   }
 
   /** To be called when the records under damaged entries at the index's end were looked for, and before commit(). */
