@@ -15,7 +15,7 @@ import { replayJournal } from "../storage/log/journal-reader.ts";
 import type { LogFiles, LogFilesOptions } from "../storage/log/log-files.ts";
 import type { Recycler } from "../storage/log/recycler.ts";
 import { isRetaining, type Retention } from "../storage/log/retention.ts";
-import { isSegmentFile } from "../storage/log/segment.ts";
+import { isSegmentFile } from "../storage/log/segment-files.ts";
 import { damagedTopicFile, readTopicFile, TOPIC_FILE, type TopicIdentity } from "../storage/log/topic-file.ts";
 import { type RestoreResult, type TopicFolder, topicFolders } from "../storage/metadata/metadata-backup.ts";
 import type { MetadataStore } from "../storage/metadata/metadata-store.ts";

@@ -122,7 +122,8 @@ function read(segment: Segment, entries: readonly IndexEntry[], chunk: Chunk): E
   return readBytes(segment, chunk.buffer, first.offset, last.offset + last.length - first.offset);
 }
 
-function readBytes(segment: Segment, target: Buffer, offset: number, length: number): Error | undefined {
+/** @returns why the bytes cannot be read */
+export function readBytes(segment: Segment, target: Buffer, offset: number, length: number): Error | undefined {
   try {
     segment.read(target, 0, offset, length);
     return undefined;
@@ -140,6 +141,16 @@ export function missingBetween(segments: readonly Segment[], from: number, to: n
     next = Math.max(next, segment.nextSequence);
   }
   return missing + Math.max(0, to - next);
+}
+
+/** Sequences [from, to) of the first commit at or after a time; undefined when all are older. */
+export function commitAtTime(segments: readonly Segment[], timeMs: number): { from: number; to: number } | undefined {
+  const segment = segments.find((candidate) => candidate.entries > 0 && candidate.newestMs >= timeMs);
+  if (segment === undefined) return undefined;
+  const number = segment.findByTime(timeMs);
+  if (number === segment.entries) return { from: segment.nextSequence, to: segment.nextSequence };
+  const { firstSequence, count } = segment.entryAt(number);
+  return { from: firstSequence, to: firstSequence + count };
 }
 
 /** The segment that a position is in; undefined for a position in a gap. */

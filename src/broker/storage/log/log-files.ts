@@ -2,7 +2,8 @@ import { renameIfThere } from "../disk/disk.ts";
 import { FolderNames } from "../disk/folder-names.ts";
 import type { Chunk, ChunkSource, Gap } from "./chunk.ts";
 import type { PieceCache } from "./commit-pieces.ts";
-import { missingBetween, readBlock, segmentAt } from "./commit-read.ts";
+import { commitAtTime, missingBetween, readBlock, segmentAt } from "./commit-read.ts";
+import { type CommitRun, readCommits } from "./commit-run.ts";
 import { DamagedCommits } from "./damaged-commit.ts";
 import { type Epoch, epochsOf } from "./epochs.ts";
 import { MAX_EPOCH } from "./index-format.ts";
@@ -235,12 +236,7 @@ export class LogFiles {
 
   /** Sequences [from, to) of the first commit at or after a time; undefined when all are older. */
   commitAtTime(timeMs: number): { from: number; to: number } | undefined {
-    const segment = this.segments.find((candidate) => candidate.entries > 0 && candidate.newestMs >= timeMs);
-    if (segment === undefined) return undefined;
-    const number = segment.findByTime(timeMs);
-    if (number === segment.entries) return { from: segment.nextSequence, to: segment.nextSequence };
-    const { firstSequence, count } = segment.entryAt(number);
-    return { from: firstSequence, to: firstSequence + count };
+    return commitAtTime(this.segments, timeMs);
   }
 
   /** First sequence of the commit at a position, or of the commit behind the gap that the position is in. `position < endPosition`. */
@@ -372,6 +368,22 @@ export class LogFiles {
   /** The epochs of its messages, oldest first. The last one may have no messages yet. */
   epochs(): Epoch[] {
     return epochsOf(this.segments);
+  }
+
+  /** What TopicLog.commitsFrom() returns, without what only the journal has. @param cached finds a chunk in memory that has a position */
+  commitsFrom(sequence: number, maxBytes: number, cached: (position: number) => Chunk | undefined): CommitRun | Gap | undefined {
+    return readCommits(this.segments, sequence, maxBytes, cached);
+  }
+
+  /** Commits what another replica has. Segments begin where they do there, whatever their size and age. @throws the kernel's error */
+  commitRun(run: CommitRun): void {
+    let tail = this.segments[this.segments.length - 1];
+    const isNew = tail === undefined || this.skippedTo > tail.nextSequence || (run.startsSegment && tail.entries > 0);
+    if (isNew) tail = this.startSegment();
+    tail.commitRun(run);
+    this.newestMs = Math.max(this.newestMs, tail.newestMs);
+    this.syncs.add(tail);
+    if (this.syncs.isFull || this.needsSync(this.recordedNext, this.recordedEnd)) this.sync();
   }
 
   /**

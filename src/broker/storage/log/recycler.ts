@@ -3,7 +3,8 @@ import type { Logger } from "../../../base/logger.ts";
 import { type Disk, removeIfThere, renameIfThere } from "../disk/disk.ts";
 import { FolderRemover } from "../disk/folder-remover.ts";
 import { isKernelError } from "../disk/unreadable-file.ts";
-import { isSegmentFile, type Segment } from "./segment.ts";
+import type { Segment } from "./segment.ts";
+import { isSegmentFile } from "./segment-files.ts";
 
 /** The pool's own names are decimal numbers. */
 const FILE_NAME = /^(0|[1-9]\d{0,14})$/;

@@ -10,6 +10,11 @@ interface IndexFile {
   close(): void;
 }
 
+/** Whether a file has a segment's records or index, by its name. */
+export function isSegmentFile(name: string): boolean {
+  return name.includes(".log") || name.includes(".idx");
+}
+
 /** The two files of a segment, as far as it does not matter what is in them: they are synced, moved and removed together. */
 export class SegmentFiles {
   /** Both files and their names were on the disk at some time: a power cut leaves the index's header. */

@@ -136,9 +136,10 @@ export class SegmentIndex {
    * Adds the encoded entries of one commit. If the write fails, none of them counts.
    *
    * @param last the last of the entries
+   * @param firstMs the time of the first one
    * @throws the kernel's error
    */
-  append(encoded: Buffer, bytes: number, last: IndexEntry): void {
+  append(encoded: Buffer, bytes: number, last: IndexEntry, firstMs = last.timeMs): void {
     const end = INDEX_HEADER_BYTES + this.entries * INDEX_ENTRY_BYTES;
     try {
       this.file.write(encoded, 0, bytes, end);
@@ -147,6 +148,7 @@ export class SegmentIndex {
       if (bytes > INDEX_ENTRY_BYTES) this.file.truncate(end);
       throw error;
     }
+    if (this.entries === 0) this.oldestMs = this.newestMs = firstMs;
     this.countEntries(last, bytes / INDEX_ENTRY_BYTES);
   }
 
@@ -233,9 +235,7 @@ export class SegmentIndex {
   }
 
   private countEntries(last: IndexEntry, entries: number): void {
-    if (this.entries === 0) {
-      this.oldestMs = this.newestMs = last.timeMs;
-    } else if (last.timeMs >= this.newestMs) {
+    if (last.timeMs >= this.newestMs) {
       this.newestMs = last.timeMs;
     } else {
       this.inOrder = false;
@@ -390,6 +390,7 @@ export class SegmentIndex {
         }
         if (damaged > 0) this.bridge(records, entry.offset, entry.firstSequence, damaged, synced);
         damaged = 0;
+        if (this.entries === 0) this.oldestMs = this.newestMs = entry.timeMs;
         this.countEntries(entry, 1);
       }
     }

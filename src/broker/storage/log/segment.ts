@@ -5,6 +5,7 @@ import type { Disk } from "../disk/disk.ts";
 import type { FolderNames } from "../disk/folder-names.ts";
 import { LazyFile } from "../disk/lazy-file.ts";
 import { UnreadableFile } from "../disk/unreadable-file.ts";
+import type { CommitRun } from "./commit-run.ts";
 import type { IndexedRecords } from "./damaged-entries.ts";
 import { encodeEntry, INDEX_ENTRY_BYTES, type IndexEntry, type IndexHeader, segmentName, UnusableIndex } from "./index-format.ts";
 import { type FoundEntry, RecordScan } from "./record-scan.ts";
@@ -290,6 +291,18 @@ export class Segment implements IndexedRecords {
     this.index.append(entries, used, entry);
   }
 
+  /** Writes commits of another replica as they are there. If a write fails, none of them counts. @throws the kernel's error */
+  commitRun({ commits, bytes }: CommitRun): void {
+    this.file.write(bytes, 0, bytes.length, this.length);
+    const entries = Buffer.alloc(commits.length * INDEX_ENTRY_BYTES);
+    const last = { ...commits[0], offset: this.length };
+    for (const [i, commit] of commits.entries()) {
+      if (i > 0) Object.assign(last, commit, { offset: last.offset + last.length });
+      encodeEntry(entries, i * INDEX_ENTRY_BYTES, last);
+    }
+    this.index.append(entries, entries.length, last, commits[0].timeMs);
+  }
+
   /** Gives an empty segment another epoch. @throws the kernel's error; it has the old one then */
   setEpoch(epoch: number): void {
     this.index.replace(epoch, 0);
@@ -429,9 +442,4 @@ export class Segment implements IndexedRecords {
   remove(): void {
     this.files.remove();
   }
-}
-
-/** Whether a file has a segment's records or index, by its name. */
-export function isSegmentFile(name: string): boolean {
-  return name.includes(".log") || name.includes(".idx");
 }

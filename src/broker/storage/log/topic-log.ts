@@ -4,11 +4,12 @@ import { hasHeader } from "../../../frame/header.ts";
 import { recordBytes, type Timestamp, writeMessage, writeMessages, writeRecord } from "../../../frame/layout.ts";
 import type { MessageBatch } from "../../../frame/message-batch.ts";
 import { type Chunk, type ChunkPool, type Gap, LARGEST_CLASS, positionIn, UNPOOLED } from "./chunk.ts";
+import { chunkWith, cutChunks, partsBetween } from "./chunk-row.ts";
+import { type CommitRun, CommitRunError, checkRun } from "./commit-run.ts";
 import { IdPrefixes } from "./id-prefixes.ts";
 import { type Journal, type JournaledLog, MAX_JOURNALED_BYTES } from "./journal.ts";
 import type { LogFiles } from "./log-files.ts";
 import { ReadBlocks } from "./read-blocks.ts";
-import type { CommitPart } from "./segment.ts";
 
 /** A redelivery reads about this many bytes around its message. */
 const READ_NEAR_BYTES = 32 * 1024;
@@ -75,8 +76,10 @@ export class TopicLog implements JournaledLog {
     return this.files?.topicId ?? 0;
   }
 
-  /** Recovery, before anything is appended: skips sequences that were given before, as is known from elsewhere. */
+  /** Skips sequences that were given before, as is known from elsewhere. To be called while nothing is appended that is not written. */
   skipTo(sequence: number): void {
+    // One chunk follows on the other.
+    for (const chunk of this.chunks.splice(0)) this.pool.free(chunk);
     this.files?.skipTo(sequence);
     this.next = this.committedNext = this.writtenNext = this.files?.nextSequence ?? this.next;
     this.end = this.committedEnd = this.writtenEnd = this.files?.endPosition ?? this.end;
@@ -210,6 +213,41 @@ export class TopicLog implements JournaledLog {
     } catch (error) {
       return error as Error;
     }
+  }
+
+  /**
+   * Reads what followers lack from a sequence on, and leaves all caches as they are.
+   *
+   * @param maxBytes the most bytes of records, but for a single commit that has more
+   * @returns a Gap where the first commit is damaged or missing; undefined where nothing is committed, or the log is in memory only
+   * @throws UnreadableFile
+   */
+  commitsFrom(sequence: number, maxBytes: number): CommitRun | Gap | undefined {
+    this.catchUp();
+    return this.files?.commitsFrom(sequence, maxBytes, (position) => this.cachedAt(position));
+  }
+
+  /**
+   * Appends and commits what commitsFrom() returned of the leader's log: the same bytes at the same sequences, and the same commits.
+   *
+   * @throws CommitRunError if it does not follow on the log or is damaged, and the kernel's error: nothing has changed then
+   */
+  appendCommits(run: CommitRun): void {
+    const { files } = this;
+    this.catchUp();
+    if (files === undefined || this.next !== this.writtenNext) throw new CommitRunError("the log is not that of a follower");
+    if (run.epoch !== files.epoch) throw new CommitRunError(`commits are of epoch ${run.epoch}, and the log is in epoch ${files.epoch}`);
+    const anyHeader = checkRun(run, this.next);
+    files.commitRun(run);
+    if (anyHeader) this.mayHaveHeaders = true;
+    const { bytes } = run;
+    const chunk = this.tail(bytes.length);
+    bytes.copy(chunk.buffer, chunk.end - chunk.start);
+    chunk.end += bytes.length;
+    // Nobody reads a follower's log, so its chunks must not evict those of others.
+    while (this.chunks.length > 1) this.pool.free(this.chunks.shift() as Chunk);
+    this.next = this.committedNext = this.writtenNext = files.nextSequence;
+    this.end = this.committedEnd = this.writtenEnd = files.endPosition;
   }
 
   /** Removes what was appended since the last commit. @throws `why` */
@@ -351,17 +389,7 @@ export class TopicLog implements JournaledLog {
 
   private cachedAt(position: number): Chunk | undefined {
     const chunks = this.chunks;
-    if (chunks.length > 0 && position >= chunks[0].start) {
-      let low = 0;
-      let high = chunks.length - 1;
-      while (low < high) {
-        const middle = (low + high + 1) >>> 1;
-        if (chunks[middle].start <= position) low = middle;
-        else high = middle - 1;
-      }
-      return position < chunks[low].end ? chunks[low] : undefined;
-    }
-    return this.readBlocks.at(position);
+    return chunks.length > 0 && position >= chunks[0].start ? chunkWith(chunks, position) : this.readBlocks.at(position);
   }
 
   private tail(bytes: number): Chunk {
@@ -398,34 +426,14 @@ export class TopicLog implements JournaledLog {
 
   /** Writes records to the log's own files, from those they lack up to `next`. If that fails, none of them counts. @throws the kernel's error */
   private writeUpTo(files: LogFiles, next: number, end: number, timeMs: number): void {
-    files.commit(this.partsUpTo(end), next - this.writtenNext, timeMs);
+    files.commit(partsBetween(this.chunks, this.writtenEnd, this.writtenNext, end), next - this.writtenNext, timeMs);
     this.writtenNext = next;
     this.writtenEnd = end;
     this.journal?.caughtUp(this);
   }
 
-  private partsUpTo(end: number): CommitPart[] {
-    const parts: CommitPart[] = [];
-    for (let i = this.chunks.length - 1; i >= 0; i--) {
-      const chunk = this.chunks[i];
-      if (chunk.end <= this.writtenEnd) break;
-      if (chunk.start >= end) continue;
-      parts.unshift({
-        buffer: chunk.buffer,
-        from: chunk.offsetOf(Math.max(chunk.start, this.writtenEnd)),
-        to: chunk.offsetOf(Math.min(chunk.end, end)),
-        firstSequence: Math.max(chunk.firstSequence, this.writtenNext),
-        continuesBatch: chunk.continuesBatch,
-      });
-    }
-    return parts;
-  }
-
   private rollBack(): void {
-    while (this.chunks.length > 0 && this.chunks[this.chunks.length - 1].start >= this.committedEnd) {
-      this.pool.free(this.chunks.pop() as Chunk);
-    }
-    if (this.chunks.length > 0) this.chunks[this.chunks.length - 1].end = this.committedEnd;
+    cutChunks(this.chunks, this.committedEnd, this.pool);
     this.next = this.committedNext;
     this.end = this.committedEnd;
     this.inJournal = false;
