@@ -6,8 +6,8 @@ export function certificate(file: string): string {
   return join(import.meta.dir, file);
 }
 
-/** Whose certificate a client shows: one that `ca` vouches for, one that only a stranger does, or one of the past. */
-export type Holder = "client" | "foreign" | "expired";
+/** Whose certificate a client shows: one that `ca` vouches for, one for servers as well, one that only a stranger vouches for, or one of the past. */
+export type Holder = "client" | "node" | "foreign" | "expired";
 
 /** What a client's end of TLS needs to know the test server, and to show a certificate of its own. */
 export function clientTls(holder?: Holder): { ca: string; caFile: string; cert?: string; key?: string } {

@@ -30,4 +30,5 @@ authority stranger
 leaf server ca serverAuth
 leaf client ca clientAuth
 leaf foreign stranger clientAuth
+leaf node ca serverAuth,clientAuth
 leaf expired ca clientAuth -1
