@@ -20,6 +20,9 @@ const LONGER_FILES: string[] = [];
 /** The program, the client library for each runtime, and the console's page. */
 const ENTRY_POINTS = ["src/main.ts", "src/client/bun.ts", "src/client/node.ts", "src/admin/page/main.tsx"];
 
+/** What is built ahead of its use: folders and files that the program does not import yet. The list is empty when replication is done. */
+const BUILT_AHEAD = ["src/cluster/etcd/"];
+
 /** Phrases that say less than a plain sentence would. */
 const BANNED_PHRASES = ["now and then", "becomes of", "is told of", "so many", "be it"];
 /** A comment must not need the one above it. */
@@ -108,8 +111,11 @@ test("the program uses every file in src/", () => {
     used.add(path);
     pending.push(...importsOf(path, sources.get(path) ?? "").map((imported) => imported.path));
   }
-  const unused = sourcesIn("src/").filter(([path]) => !used.has(path));
-  expect(unused.map(([path]) => path)).toEqual([]);
+  const unused = sourcesIn("src/").flatMap(([path]) => (used.has(path) ? [] : path));
+  const isAhead = (path: string) => BUILT_AHEAD.some((ahead) => path.startsWith(ahead));
+  expect(unused.filter((path) => !isAhead(path))).toEqual([]);
+  // An entry that is not needed any more has to be removed from the list.
+  expect(BUILT_AHEAD.filter((ahead) => !unused.some((path) => path.startsWith(ahead)))).toEqual([]);
 });
 
 test("every exported value is imported somewhere", () => {
