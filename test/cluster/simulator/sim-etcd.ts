@@ -97,7 +97,8 @@ export class SimEtcd {
     const lease = this.store.leases.get(id);
     if (lease === undefined) return;
     lease.expiresAtMs = this.time.nowMs + ttlMs;
-    this.time.after(ttlMs + this.random.int(0, LEASE_SLACK_MS), () => this.expire(id));
+    const slackMs = this.random.chance(0.5) ? 0 : this.random.int(0, LEASE_SLACK_MS);
+    this.time.after(ttlMs + slackMs, () => this.expire(id));
   }
 
   private expire(id: string): void {

@@ -1,0 +1,168 @@
+import { isValidName } from "../../frame/names.ts";
+import { amount, BadValue, type Check, type Extensible, flag, matching, oneOf, optional, Shape, setOf, text, whole } from "./shape.ts";
+
+/** No topic has more partitions, and no partition more replicas. */
+const MAX_PARTITIONS = 1_024;
+const MAX_REPLICAS = 16;
+const MAX_CHANNELS = 10_000;
+const MAX_ADDRESS = 300;
+/** The first 24 bits of message ids; 0 is no prefix. */
+const MAX_PREFIX = 0xffffff;
+
+const uid = matching(/^[0-9a-f]{16,32}$/, "a uid of 16 to 32 hex digits");
+const noneOrUid: Check<string> = (value, where) => (value === "" ? "" : uid(value, where));
+const address = text(MAX_ADDRESS, 0);
+const name: Check<string> = (value, where) => {
+  if (typeof value !== "string" || !isValidName(value)) throw new BadValue(`${where} is no valid name`);
+  return value;
+};
+
+/** Whose a leased key is. */
+export interface Owner {
+  /** The data path of a broker: on its disk, and made with it. A lookup server has none; it takes its id's place there. */
+  readonly uid: string;
+  /** Random, for this run of the process. */
+  readonly run: string;
+}
+
+/** How full a broker's disk is. */
+export interface DiskRecord extends Extensible {
+  readonly sizeBytes: number;
+  readonly freeBytes: number;
+}
+
+/** What a broker has to do, as it said last. */
+export interface LoadRecord extends Extensible {
+  readonly inBytesPerSecond: number;
+  readonly outBytesPerSecond: number;
+  readonly storedBytes: number;
+}
+
+/** `brokers/ID`, leased: a broker that is alive. Addresses are `host:port`, or empty if it does not listen there. */
+export interface BrokerRecord extends Owner, Extensible {
+  readonly tcp: string;
+  readonly http: string;
+  readonly replication: string;
+  readonly region: string;
+  readonly zone: string;
+  readonly version: string;
+  readonly disk: DiskRecord;
+  readonly load: LoadRecord;
+}
+
+/** `lookups/ID`, leased: a lookup server that is alive. */
+export interface LookupRecord extends Owner, Extensible {
+  readonly tcp: string;
+  readonly http: string;
+  readonly version: string;
+}
+
+/** `controller`, leased: the lookup server that moves and balances. */
+export interface ControllerRecord extends Extensible {
+  readonly lookup: string;
+  readonly run: string;
+}
+
+/** `topics/T`: what a topic is to be. */
+export interface TopicRecord extends Extensible {
+  /** Drawn when the topic is made. One of the same name that is made later has another. */
+  readonly uid: string;
+  readonly partitions: number;
+  readonly replicas: number;
+  readonly minInSync: number;
+  readonly ordered: boolean;
+  readonly durability: "write" | "fsync";
+  /** How long finished messages are kept, ms, and how many bytes of them; 0: they are not kept. */
+  readonly retentionMs: number;
+  readonly retentionBytes: number;
+  readonly channels: readonly string[];
+  readonly paused: boolean;
+}
+
+/** `partitions/T/P`: who has a partition. It changes by transactions on its revision only. */
+export interface PartitionRecord extends Extensible {
+  /** The topic's. */
+  readonly uid: string;
+  /** The 24 bits that the ids of its messages begin with. */
+  readonly prefix: number;
+  /** The data paths that are to have it, the preferred leader first. */
+  readonly replicas: readonly string[];
+  /** The data path that leads; "": none does. */
+  readonly leader: string;
+  /** Grows with each change of leader; 0: it has had none. */
+  readonly epoch: number;
+  /** Those of the replicas that have all that was acknowledged. */
+  readonly inSync: readonly string[];
+}
+
+/** `moves/…`, `removals/…`: something that an operator asked for. */
+export interface TaskRecord extends Extensible {
+  readonly state: string;
+}
+
+const disk = new Shape<DiskRecord>({ sizeBytes: whole(0), freeBytes: whole(0) });
+const load = new Shape<LoadRecord>({ inBytesPerSecond: amount, outBytesPerSecond: amount, storedBytes: amount });
+const run = text(64);
+
+/** The shape of each kind of key below `/bunsq/NAME/`. */
+export const SHAPES = {
+  brokers: new Shape<BrokerRecord>({
+    uid,
+    run,
+    tcp: address,
+    http: address,
+    replication: address,
+    region: optional(text(MAX_ADDRESS, 0), ""),
+    zone: optional(text(MAX_ADDRESS, 0), ""),
+    version: text(100),
+    disk: optional(disk.check, { sizeBytes: 0, freeBytes: 0 }),
+    load: optional(load.check, { inBytesPerSecond: 0, outBytesPerSecond: 0, storedBytes: 0 }),
+  }),
+  lookups: new Shape<LookupRecord>({ uid: text(100), run, tcp: address, http: address, version: text(100) }),
+  controller: new Shape<ControllerRecord>({ lookup: text(100), run }),
+  topics: new Shape<TopicRecord>(
+    {
+      uid,
+      partitions: whole(1, MAX_PARTITIONS),
+      replicas: whole(1, MAX_REPLICAS),
+      minInSync: whole(1, MAX_REPLICAS),
+      ordered: optional(flag, false),
+      durability: optional(oneOf("write", "fsync"), "write"),
+      retentionMs: optional(whole(0), 0),
+      retentionBytes: optional(whole(0), 0),
+      channels: optional(setOf(name, MAX_CHANNELS), []),
+      paused: optional(flag, false),
+    },
+    ({ replicas, minInSync }) => (minInSync > replicas ? "minInSync is more than replicas" : undefined),
+  ),
+  partitions: new Shape<PartitionRecord>(
+    {
+      uid,
+      prefix: whole(1, MAX_PREFIX),
+      replicas: setOf(uid, MAX_REPLICAS, 1),
+      leader: noneOrUid,
+      epoch: whole(0),
+      inSync: setOf(uid, MAX_REPLICAS),
+    },
+    ({ replicas, leader, inSync }) => {
+      if (inSync.some((one) => !replicas.includes(one))) return "inSync has one that is no replica";
+      if (leader !== "" && !inSync.includes(leader)) return "the leader is not in inSync";
+      return undefined;
+    },
+  ),
+  moves: new Shape<TaskRecord>({ state: text(100) }),
+  removals: new Shape<TaskRecord>({ state: text(100) }),
+} as const;
+
+export type Kind = keyof typeof SHAPES;
+
+/** The record of each kind of key. */
+export interface Records {
+  readonly brokers: BrokerRecord;
+  readonly lookups: LookupRecord;
+  readonly controller: ControllerRecord;
+  readonly topics: TopicRecord;
+  readonly partitions: PartitionRecord;
+  readonly moves: TaskRecord;
+  readonly removals: TaskRecord;
+}
