@@ -4,6 +4,7 @@ import { TextSlices } from "../../../http/server/slices.ts";
 import { NSQ_VERSION } from "../../../version.ts";
 import { consumersOf, producersOf, readClient, readLatency, type Shown, shownChannels, shownTopics } from "../../metrics/stats.ts";
 import { UnreadableFile } from "../../storage/disk/unreadable-file.ts";
+import { timeAt } from "../../storage/log/records.ts";
 import type { ChannelPartition } from "../../topics/channel/channel-partition.ts";
 import type { TopicPartition } from "../../topics/topic-partition.ts";
 import type { BrokerApi, HttpCall } from "../call.ts";
@@ -100,7 +101,7 @@ function channelStats(broker: BrokerApi, part: ChannelPartition, show: Shown, du
   const { log, released } = partition;
   const consumers = channel.consumers.filter(({ onlyLog }) => onlyLog === undefined || onlyLog === log);
   const backlogBytes = Math.max(0, log.committedEnd - part.position);
-  const oldestMs = floor < released ? orUnknown(() => log.timeAt(floor, NO_POSITION)) : undefined;
+  const oldestMs = floor < released ? orUnknown(() => timeAt(log, floor, NO_POSITION)) : undefined;
   return {
     channel_name: channel.name,
     depth: part.depth,

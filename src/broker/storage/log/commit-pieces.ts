@@ -114,6 +114,11 @@ export class PieceCache {
     }
   }
 
+  /** To be called when other commits take the place of a segment's. */
+  forgetSegment(segment: Segment): void {
+    for (const pieces of this.bySegment.get(segment)?.values() ?? []) this.forget(pieces);
+  }
+
   private forget(pieces: CommitPieces): void {
     const place = this.order.get(pieces);
     if (place === undefined) return;

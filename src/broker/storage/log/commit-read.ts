@@ -8,6 +8,8 @@ import type { Segment } from "./segment.ts";
 /** A commit of up to this size is read whole into a buffer that is kept. */
 const SCRATCH_BYTES = 1024 * 1024;
 const scratch = new ScratchBuffer();
+/** Records are read in pieces of this size to compare their checksum. */
+const VERIFY_BYTES = 256 * 1024;
 
 /**
  * Reads the records of consecutive entries into a new chunk, and compares them with their checksums. The chunk ends before the first
@@ -120,6 +122,23 @@ function read(segment: Segment, entries: readonly IndexEntry[], chunk: Chunk): E
   const first = entries[0];
   const last = entries[entries.length - 1];
   return readBytes(segment, chunk.buffer, first.offset, last.offset + last.length - first.offset);
+}
+
+/** The checksum of bytes of a segment; undefined where the file ends before. @throws UnreadableFile */
+export function checksumOf(segment: Segment, offset: number, length: number): number | undefined {
+  const bytes = Buffer.allocUnsafe(Math.min(VERIFY_BYTES, length));
+  let crc = 0;
+  try {
+    for (let at = 0; at < length; at += bytes.length) {
+      const count = Math.min(bytes.length, length - at);
+      segment.read(bytes, 0, offset + at, count);
+      crc = Bun.hash.crc32(bytes.subarray(0, count), crc);
+    }
+  } catch (error) {
+    if (error instanceof UnreadableFile) throw error;
+    return undefined;
+  }
+  return crc;
 }
 
 /** @returns why the bytes cannot be read */

@@ -4,7 +4,7 @@ import { readSequence, SEQUENCE_SPAN } from "../../../frame/id.ts";
 import { UnreadableFile } from "../disk/unreadable-file.ts";
 import type { Chunk, Gap } from "./chunk.ts";
 import { readBytes } from "./commit-read.ts";
-import type { IndexEntry } from "./index-format.ts";
+import { encodeEntry, INDEX_ENTRY_BYTES, type IndexEntry } from "./index-format.ts";
 import type { Segment } from "./segment.ts";
 
 /** A commit as its log has it, or a mebibyte of a large one: what one index entry says, wherever the records are. */
@@ -123,6 +123,27 @@ function partFrom(commit: Commit, bytes: Buffer, sequence: number, cut: number):
   const { firstSequence, count, length, timeMs } = commit;
   const crc = Bun.hash.crc32(bytes.subarray(cut, length));
   return { firstSequence: sequence, count: firstSequence + count - sequence, length: length - cut, timeMs, crc };
+}
+
+/** Encodes the index entries of commits, the first of which is at an offset. */
+export function encodeRun(commits: readonly Commit[], offset: number): { entries: Buffer; last: IndexEntry } {
+  const entries = Buffer.alloc(commits.length * INDEX_ENTRY_BYTES);
+  let last = { ...commits[0], offset };
+  for (const [i, commit] of commits.entries()) {
+    if (i > 0) last = { ...commit, offset: last.offset + last.length };
+    encodeEntry(entries, i * INDEX_ENTRY_BYTES, last);
+  }
+  return { entries, last };
+}
+
+/** The part of a commit before a sequence; undefined where the commit is damaged. @throws UnreadableFile */
+export function partBefore(segment: Segment, commit: IndexEntry, sequence: number): IndexEntry | undefined {
+  const { bytes, commits } = storedCommits(segment, [commit]);
+  if (commits.length === 0) return undefined;
+  const { offset, firstSequence, timeMs } = commit;
+  const count = sequence - firstSequence;
+  const length = offsetOfRecord(bytes, count);
+  return { offset, firstSequence, length, count, timeMs, crc: Bun.hash.crc32(bytes.subarray(0, length)) };
 }
 
 /**

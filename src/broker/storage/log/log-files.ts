@@ -9,13 +9,13 @@ import { type Epoch, epochsOf } from "./epochs.ts";
 import { MAX_EPOCH } from "./index-format.ts";
 import { type LogRecoveryOptions, recordedPrefix, recoverSegments } from "./log-recovery.ts";
 import { LogSync, type LogSyncOptions } from "./log-sync.ts";
+import { LogTruncation } from "./log-truncation.ts";
+import { ReadingSegments } from "./reading-segments.ts";
 import type { Recycler } from "./recycler.ts";
 import type { Retention } from "./retention.ts";
 import { type CommitPart, Segment } from "./segment.ts";
 import { SegmentTrim, type SegmentTrimOptions } from "./segment-trim.ts";
 
-/** How many segments one log keeps open for reading. Channels that lag and messages that are redelivered need different ones. */
-const MAX_READING = 8;
 /** With retention, messages are needed for a while after all channels have finished them. */
 const NOTHING_FINISHED = (): number => 0;
 
@@ -32,11 +32,10 @@ export class LogFiles {
   /** The names in the log's folder. */
   readonly names: FolderNames;
   private readonly segments: Segment[];
-  /** Segments that are open for reading, the one read last at the end. */
-  private readonly reading: Segment[] = [];
+  private readonly reading = new ReadingSegments();
   private readonly damaged: DamagedCommits;
   /** Messages below this sequence are from earlier runs. */
-  private readonly recoveredNext: number;
+  private recoveredNext: number;
   /** Sequences below this one are not given again, though the log may have no records for the last of them. */
   private skippedTo = 0;
   /** Returns the sequence below which all messages are finished. The topic sets this. */
@@ -44,8 +43,9 @@ export class LogFiles {
   /** The beginning of the topic's ids, which the headers of new segments get; undefined until it is known. */
   prefix: number | undefined;
   private directory: string;
-  private readonly syncs: LogSync;
+  readonly syncs: LogSync;
   private readonly trimming: SegmentTrim;
+  private readonly truncation: LogTruncation;
   /** When the last commit was written, in ms; 0 without commits. Commits are in order of time, even if the wall clock was set back. */
   newestMs: number;
 
@@ -64,6 +64,7 @@ export class LogFiles {
     this.names = new FolderNames(options.disk, options.directory);
     this.segments = recoverSegments(options, this.names);
     this.trimming = new SegmentTrim(options, this.segments, this);
+    this.truncation = new LogTruncation(options.disk, this.segments, this.names, (segment) => this.forget(segment));
     this.recoveredNext = this.recordedNext;
     this.damaged = new DamagedCommits(options, this.recordedNext);
     this.newestMs = this.segments.reduce((newestMs, segment) => Math.max(newestMs, segment.newestMs), 0);
@@ -197,7 +198,8 @@ export class LogFiles {
   read(position: number, maxBytes: number, pool: ChunkSource, quietly = false): Chunk | Gap {
     const segment = segmentAt(this.segments, position);
     if (segment === undefined) return this.gapAt(position);
-    this.noteReading(segment);
+    const unused = this.reading.note(segment);
+    if (unused !== undefined) this.closeIfIdle(unused);
     const found = segment.entriesFrom(segment.findByOffset(position - segment.basePosition), maxBytes);
     const block = readBlock(segment, found, position, maxBytes, pool);
     if (!(block instanceof Error)) return block;
@@ -265,7 +267,7 @@ export class LogFiles {
   /** Closes the files, which their next use opens again. */
   closeSegments(): void {
     for (const segment of this.segments) segment.close();
-    this.reading.length = 0;
+    this.reading.clear();
   }
 
   /**
@@ -319,7 +321,7 @@ export class LogFiles {
     this.syncs.forgetFolder();
     const segments = this.segments.splice(0);
     for (const segment of segments) this.syncs.forget(segment);
-    this.reading.length = 0;
+    this.reading.clear();
     this.options.recycler.removeLog(segments, this.directory, failed);
   }
 
@@ -337,8 +339,7 @@ export class LogFiles {
   /** A segment is in the log no more. */
   forget(segment: Segment): void {
     this.syncs.forget(segment);
-    const open = this.reading.indexOf(segment);
-    if (open >= 0) this.reading.splice(open, 1);
+    this.reading.forget(segment);
   }
 
   /** Has the newest segment synced with its first sequence at least, off the event loop. */
@@ -373,6 +374,19 @@ export class LogFiles {
   /** What TopicLog.commitsFrom() returns, without what only the journal has. @param cached finds a chunk in memory that has a position */
   commitsFrom(sequence: number, maxBytes: number, cached: (position: number) => Chunk | undefined): CommitRun | Gap | undefined {
     return readCommits(this.segments, sequence, maxBytes, cached);
+  }
+
+  /** What TopicLog.truncateTo() does to the files. @param pieces of commits, which some may lose */
+  truncateTo(sequence: number, pieces: PieceCache): void {
+    this.syncs.truncateTo(sequence);
+    this.recoveredNext = Math.min(this.recoveredNext, sequence);
+    const tail = this.truncation.run(sequence, pieces);
+    // Where the end was in a gap, or a commit in front of it is damaged, the log ends there nevertheless.
+    this.skippedTo = sequence;
+    this.newestMs = this.segments.reduce((newestMs, segment) => Math.max(newestMs, segment.newestMs), 0);
+    if (tail === undefined) return;
+    this.syncs.add(tail);
+    if (tail.entries > 0) this.trimming.onFirstCommit(tail);
   }
 
   /** Commits what another replica has. Segments begin where they do there, whatever their size and age. @throws the kernel's error */
@@ -414,18 +428,8 @@ export class LogFiles {
 
   /** Closes a segment's files unless they are being written or read, or have commits to be synced. */
   private closeIfIdle(segment: Segment): void {
-    if (segment === this.segments[this.segments.length - 1] || this.reading.includes(segment) || this.syncs.awaits(segment)) return;
+    if (segment === this.segments[this.segments.length - 1] || this.reading.has(segment) || this.syncs.awaits(segment)) return;
     segment.close();
-  }
-
-  /** Notes that a segment is read, and closes the least recently read one if too many are open. */
-  private noteReading(segment: Segment): void {
-    const { reading } = this;
-    if (reading[reading.length - 1] === segment) return;
-    const known = reading.indexOf(segment);
-    if (known >= 0) reading.splice(known, 1);
-    reading.push(segment);
-    if (reading.length > MAX_READING) this.closeIfIdle(reading.shift() as Segment);
   }
 
   /** The gap that a position is in: recovery could not use the records there, or sequences were skipped. */

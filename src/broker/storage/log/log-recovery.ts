@@ -163,7 +163,7 @@ class LogRecovery {
       tryToSync(() => rebuilt.syncIndex());
       const aside = hasIndex ? `; the damaged index is kept as ${this.setAside(`${path}.idx`)}` : "";
       rebuilt.adoptIndex();
-      tryToSync(() => rebuilt.syncNames());
+      tryToSync(() => this.folderNames.syncNow());
       const damaged = rebuilt.damagedRecords === 0 ? "" : `, ${rebuilt.damagedRecords} more are damaged and are skipped`;
       const intact = rebuilt.nextSequence - rebuilt.baseSequence - rebuilt.damagedRecords;
       this.reportDamage(

@@ -46,6 +46,10 @@ export class LogSync {
   private readonly unsynced = new Set<Segment>();
   /** The sync that is running, if there is one. */
   private running: SyncGroup | undefined;
+  /** How often the log was truncated. A sync that began before says nothing of sequences that were given again since. */
+  private truncations = 0;
+  /** The highest sequence that the metadata store may have: a log that was truncated below it would seem to have lost messages. */
+  savedSequence: number;
   /** When the last sync for --sync-every began, by a clock that nobody sets, in ms. */
   private startedMs = Number.NEGATIVE_INFINITY;
   /** The log's end at that time. */
@@ -69,7 +73,7 @@ export class LogSync {
     private readonly segmentSynced: (segment: Segment, failure: Error | undefined) => Error | undefined,
   ) {
     const { disk, directory, folders = new FolderNames(disk, dirname(directory)), clock = systemClock, syncedSequence = 0 } = options;
-    this.syncedSequence = syncedSequence;
+    this.syncedSequence = this.savedSequence = syncedSequence;
     this.clock = clock;
     this.folders = folders;
     this.folder = { path: directory, nameUnsynced: false };
@@ -118,6 +122,13 @@ export class LogSync {
     this.folderFailed = true;
   }
 
+  /** The log has no messages from a sequence on any more. The caller must have saved no higher one. */
+  truncateTo(sequence: number): void {
+    this.truncations++;
+    this.coveredTo = Math.min(this.coveredTo, sequence);
+    this.syncedSequence = Math.min(this.syncedSequence, sequence);
+  }
+
   /** Whether enough segments wait for a sync to begin. */
   get isFull(): boolean {
     return this.unsynced.size > MAX_UNSYNCED_SEGMENTS && this.clock.steadyMs() - this.failedMs >= SYNC_SPACING_MS;
@@ -131,6 +142,7 @@ export class LogSync {
   /** The sequence below which all messages are on the disk, for the caller to save in the metadata store. */
   takeSyncedSequence(): number {
     this.syncedSaved = true;
+    this.savedSequence = this.syncedSequence;
     return this.syncedSequence;
   }
 
@@ -167,13 +179,14 @@ export class LogSync {
       done?.(undefined);
       return;
     }
+    const { truncations } = this;
     const group = new SyncGroup((failure) => {
       if (this.running === group) this.running = undefined;
       if (failure !== undefined) {
         // What this sync was to cover is unsynced again, and counts for --sync-every.
         this.coveredTo = Math.min(this.coveredTo, this.syncedSequence);
         this.failedMs = this.clock.steadyMs();
-      } else if (next > this.syncedSequence) {
+      } else if (next > this.syncedSequence && truncations === this.truncations) {
         this.syncedSequence = next;
         this.syncedSaved = false;
       }

@@ -69,6 +69,20 @@ export function publishedMs({ buffer, from }: LogRecord): number {
 }
 
 /**
+ * When a message was published, ms since 1970; if it is not in memory, when it was written. Changes no cache.
+ *
+ * @param position of its record; below 0: unknown
+ * @returns undefined where nothing tells it
+ * @throws UnreadableFile
+ */
+export function timeAt(log: TopicLog, sequence: number, position: number): number | undefined {
+  const cached = log.cachedAt(position);
+  if (cached === undefined) return sequence < log.startSequence ? undefined : log.files?.runAt(sequence).timeMs;
+  const at = cached.offsetOf(position) + TIMESTAMP_OFFSET;
+  return (cached.view.getUint32(at) * 2 ** 32 + cached.view.getUint32(at + 4)) / 1e6;
+}
+
+/**
  * The first message published at or after a time; the log's end if there is none. A deferred message counts from the time at
  * which it was due and joined the log, so that one published before `timeMs` and due after it is not left out.
  */

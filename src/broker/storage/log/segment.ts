@@ -4,8 +4,8 @@ import { readPrefix } from "../../../frame/id.ts";
 import type { Disk } from "../disk/disk.ts";
 import type { FolderNames } from "../disk/folder-names.ts";
 import { LazyFile } from "../disk/lazy-file.ts";
-import { UnreadableFile } from "../disk/unreadable-file.ts";
-import type { CommitRun } from "./commit-run.ts";
+import { checksumOf } from "./commit-read.ts";
+import { type CommitRun, encodeRun, partBefore } from "./commit-run.ts";
 import type { IndexedRecords } from "./damaged-entries.ts";
 import { encodeEntry, INDEX_ENTRY_BYTES, type IndexEntry, type IndexHeader, segmentName, UnusableIndex } from "./index-format.ts";
 import { type FoundEntry, RecordScan } from "./record-scan.ts";
@@ -25,8 +25,6 @@ import { SegmentIndex } from "./segment-index.ts";
 
 /** The most record bytes that one index entry covers, unless a single MPUB is larger. A flipped bit costs one entry's records. */
 const MAX_ENTRY_BYTES = 1024 * 1024;
-/** Records are read in pieces of this size to compare their checksum. */
-const VERIFY_BYTES = 256 * 1024;
 /** For encoding the index entry of a commit that has only one, as most have. */
 const scratch = Buffer.alloc(INDEX_ENTRY_BYTES);
 
@@ -62,10 +60,6 @@ export class Segment implements IndexedRecords {
     this.file = new LazyFile(disk, join(names.directory, `${segmentName(index.baseSequence)}.log`), "fail", names);
     this.file.check = (from, to) => this.checkRecords(from, to);
     this.files = new SegmentFiles(disk, names, this.file, index);
-  }
-
-  get directory(): string {
-    return this.names.directory;
   }
 
   get baseSequence(): number {
@@ -212,13 +206,8 @@ export class Segment implements IndexedRecords {
 
   /** Renames the rebuilt index to the segment's own. */
   adoptIndex(): void {
-    this.index.file.rename(join(this.directory, `${segmentName(this.baseSequence)}.idx`));
+    this.index.file.rename(join(this.names.directory, `${segmentName(this.baseSequence)}.idx`));
     this.files.noteNames();
-  }
-
-  /** Makes the names of its files durable. @throws the kernel's error */
-  syncNames(): void {
-    this.names.syncNow();
   }
 
   /** Removes the rebuilt index and closes the files. */
@@ -294,13 +283,37 @@ export class Segment implements IndexedRecords {
   /** Writes commits of another replica as they are there. If a write fails, none of them counts. @throws the kernel's error */
   commitRun({ commits, bytes }: CommitRun): void {
     this.file.write(bytes, 0, bytes.length, this.length);
-    const entries = Buffer.alloc(commits.length * INDEX_ENTRY_BYTES);
-    const last = { ...commits[0], offset: this.length };
-    for (const [i, commit] of commits.entries()) {
-      if (i > 0) Object.assign(last, commit, { offset: last.offset + last.length });
-      encodeEntry(entries, i * INDEX_ENTRY_BYTES, last);
-    }
+    const { entries, last } = encodeRun(commits, this.length);
     this.index.append(entries, entries.length, last, commits[0].timeMs);
+  }
+
+  /**
+   * Removes the index entries of the records from a sequence on. Where it is in the middle of a commit, the index is replaced as a whole;
+   * a commit that is damaged goes as a whole.
+   *
+   * @returns whether the index was replaced. cutFile() must follow, after a sync of its name if it was
+   * @throws UnreadableFile; the kernel's error
+   */
+  cutIndex(sequence: number): boolean {
+    const number = this.findBySequence(Math.max(sequence, this.baseSequence));
+    const commit = this.entryAt(number);
+    const kept = sequence > commit.firstSequence ? partBefore(this, commit, sequence) : undefined;
+    if (kept !== undefined) this.index.replace(this.epoch, number, kept);
+    else this.index.truncate(number);
+    return kept !== undefined;
+  }
+
+  /** Cuts the records off that have no entry. A start that finds the index damaged would take them for newer ones. @throws the kernel's error */
+  cutFile(): void {
+    this.file.truncate(this.length);
+  }
+
+  /** Removes the newest segment of a log, so that nothing of it comes back. @throws the kernel's error. It is empty then, or as it was */
+  discard(): void {
+    this.index.truncate(0);
+    this.file.remove();
+    this.index.file.remove();
+    this.close();
   }
 
   /** Gives an empty segment another epoch. @throws the kernel's error; it has the old one then */
@@ -373,19 +386,7 @@ export class Segment implements IndexedRecords {
   }
 
   sum({ offset, length }: Pick<IndexEntry, "offset" | "length">): number | undefined {
-    const bytes = Buffer.allocUnsafe(Math.min(VERIFY_BYTES, length));
-    let crc = 0;
-    try {
-      for (let at = 0; at < length; at += bytes.length) {
-        const count = Math.min(bytes.length, length - at);
-        this.read(bytes, 0, offset + at, count);
-        crc = Bun.hash.crc32(bytes.subarray(0, count), crc);
-      }
-    } catch (error) {
-      if (error instanceof UnreadableFile) throw error;
-      return undefined;
-    }
-    return crc;
+    return checksumOf(this, offset, length);
   }
 
   /**

@@ -1,5 +1,5 @@
 import type { Clock } from "../../../base/clock.ts";
-import { MESSAGE_OVERHEAD_BYTES, TIMESTAMP_OFFSET } from "../../../frame/frame.ts";
+import { MESSAGE_OVERHEAD_BYTES } from "../../../frame/frame.ts";
 import { hasHeader } from "../../../frame/header.ts";
 import { recordBytes, type Timestamp, writeMessage, writeMessages, writeRecord } from "../../../frame/layout.ts";
 import type { MessageBatch } from "../../../frame/message-batch.ts";
@@ -33,7 +33,7 @@ export class TopicLog implements JournaledLog {
   committedNext: number;
   committedEnd: number;
   /** Records below this sequence are from earlier runs, if there are any. */
-  readonly firstOfRun: number;
+  firstOfRun: number;
   /** Records below this sequence and position are in the log's own files. Those committed above are in the journal and in chunks. */
   private writtenNext: number;
   private writtenEnd: number;
@@ -78,17 +78,14 @@ export class TopicLog implements JournaledLog {
 
   /** Skips sequences that were given before, as is known from elsewhere. To be called while nothing is appended that is not written. */
   skipTo(sequence: number): void {
-    // One chunk follows on the other.
-    for (const chunk of this.chunks.splice(0)) this.pool.free(chunk);
+    this.freeMemory();
     this.files?.skipTo(sequence);
-    this.next = this.committedNext = this.writtenNext = this.files?.nextSequence ?? this.next;
-    this.end = this.committedEnd = this.writtenEnd = this.files?.endPosition ?? this.end;
+    if (this.files !== undefined) this.takeEnd(this.files);
   }
 
   /** First sequence that can still be read. */
   get startSequence(): number {
-    if (this.files !== undefined) return this.files.startSequence;
-    return this.chunks.length > 0 ? this.chunks[0].firstSequence : this.next;
+    return this.files?.startSequence ?? this.cachedSequence;
   }
 
   /** All records from this sequence on are in memory. */
@@ -219,7 +216,7 @@ export class TopicLog implements JournaledLog {
    * Reads what followers lack from a sequence on, and leaves all caches as they are.
    *
    * @param maxBytes the most bytes of records, but for a single commit that has more
-   * @returns a Gap where the first commit is damaged or missing; undefined where nothing is committed, or the log is in memory only
+   * @returns a Gap where the first commit is damaged or missing; undefined at the end of the log, or if it is in memory only
    * @throws UnreadableFile
    */
   commitsFrom(sequence: number, maxBytes: number): CommitRun | Gap | undefined {
@@ -229,7 +226,6 @@ export class TopicLog implements JournaledLog {
 
   /**
    * Appends and commits what commitsFrom() returned of the leader's log: the same bytes at the same sequences, and the same commits.
-   *
    * @throws CommitRunError if it does not follow on the log or is damaged, and the kernel's error: nothing has changed then
    */
   appendCommits(run: CommitRun): void {
@@ -240,14 +236,32 @@ export class TopicLog implements JournaledLog {
     const anyHeader = checkRun(run, this.next);
     files.commitRun(run);
     if (anyHeader) this.mayHaveHeaders = true;
-    const { bytes } = run;
-    const chunk = this.tail(bytes.length);
-    bytes.copy(chunk.buffer, chunk.end - chunk.start);
-    chunk.end += bytes.length;
+    const chunk = this.tail(run.bytes.length);
+    chunk.end += run.bytes.copy(chunk.buffer, chunk.end - chunk.start);
     // Nobody reads a follower's log, so its chunks must not evict those of others.
     while (this.chunks.length > 1) this.pool.free(this.chunks.shift() as Chunk);
-    this.next = this.committedNext = this.writtenNext = files.nextSequence;
-    this.end = this.committedEnd = this.writtenEnd = files.endPosition;
+    this.takeEnd(files);
+  }
+
+  /**
+   * Removes the records from a sequence on, which nobody may have been given, the epochs that begin there or later, and what is not
+   * committed. A crash may leave some of the records, and takes none below the sequence.
+   *
+   * @throws RangeError for a sequence that the log does not reach; UnreadableFile or the kernel's error, and a later call goes on
+   */
+  truncateTo(sequence: number): void {
+    const { files } = this;
+    if (files === undefined || !(sequence >= this.startSequence && sequence <= this.committedNext))
+      throw new RangeError(`sequence ${sequence} is not in the log`);
+    this.rollBack();
+    if (this.writtenNext < this.committedNext) this.writeUpTo(files, this.committedNext, this.committedEnd, this.journaledMs);
+    this.freeMemory();
+    try {
+      files.truncateTo(sequence, this.pool.pieces);
+    } finally {
+      this.takeEnd(files);
+      this.firstOfRun = Math.min(this.firstOfRun, this.next);
+    }
   }
 
   /** Removes what was appended since the last commit. @throws `why` */
@@ -303,18 +317,10 @@ export class TopicLog implements JournaledLog {
     return this.files.read(position, READ_NEAR_BYTES, UNPOOLED, true);
   }
 
-  /**
-   * When a message was published, ms since 1970; if it is not in memory, when it was written. Changes no cache.
-   *
-   * @param position of its record; below 0: unknown
-   * @returns undefined where nothing tells it
-   * @throws UnreadableFile
-   */
-  timeAt(sequence: number, position: number): number | undefined {
-    const cached = this.cachedAt(position);
-    if (cached === undefined) return sequence < this.startSequence ? undefined : this.files?.runAt(sequence).timeMs;
-    const at = cached.offsetOf(position) + TIMESTAMP_OFFSET;
-    return (cached.view.getUint32(at) * 2 ** 32 + cached.view.getUint32(at + 4)) / 1e6;
+  /** The chunk in memory that has a position. */
+  cachedAt(position: number): Chunk | undefined {
+    const chunks = this.chunks;
+    return chunks.length > 0 && position >= chunks[0].start ? chunkWith(chunks, position) : this.readBlocks.at(position);
   }
 
   /** Position and first sequence of the run of records that has a sequence, or of the gap that it is in. peekAt() reads from there. */
@@ -361,8 +367,7 @@ export class TopicLog implements JournaledLog {
   shrink(): void {
     this.sizeClass = 0;
     if (this.files === undefined || this.committedNext !== this.next || this.catchUp() !== undefined) return;
-    for (const chunk of this.chunks.splice(0)) this.pool.free(chunk);
-    for (const block of this.readBlocks.clear()) this.pool.free(block);
+    this.freeMemory();
     this.files.closeIdle();
   }
 
@@ -383,13 +388,17 @@ export class TopicLog implements JournaledLog {
   dispose(): void {
     this.journal?.caughtUp(this);
     this.writtenNext = this.committedNext;
-    for (const chunk of this.chunks.splice(0)) this.pool.free(chunk);
-    for (const block of this.readBlocks.clear()) this.pool.free(block);
+    this.freeMemory();
   }
 
-  private cachedAt(position: number): Chunk | undefined {
-    const chunks = this.chunks;
-    return chunks.length > 0 && position >= chunks[0].start ? chunkWith(chunks, position) : this.readBlocks.at(position);
+  private takeEnd({ nextSequence, endPosition }: LogFiles): void {
+    this.next = this.committedNext = this.writtenNext = nextSequence;
+    this.end = this.committedEnd = this.writtenEnd = endPosition;
+  }
+
+  private freeMemory(): void {
+    for (const chunk of this.chunks.splice(0)) this.pool.free(chunk);
+    for (const block of this.readBlocks.clear()) this.pool.free(block);
   }
 
   private tail(bytes: number): Chunk {

@@ -1,4 +1,5 @@
 import { UnreadableFile } from "../../storage/disk/unreadable-file.ts";
+import { timeAt } from "../../storage/log/records.ts";
 import type { TopicLog } from "../../storage/log/topic-log.ts";
 import type { Channel } from "../channel/channel.ts";
 import type { ChannelPartition } from "../channel/channel-partition.ts";
@@ -22,7 +23,7 @@ export class KnownTime {
   of(log: TopicLog, sequence: number, position: number): number | undefined {
     if (sequence === this.sequence) return this.timeMs;
     try {
-      this.timeMs = log.timeAt(sequence, position);
+      this.timeMs = timeAt(log, sequence, position);
       this.sequence = sequence;
       return this.timeMs;
     } catch (error) {
