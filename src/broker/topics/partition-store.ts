@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { idPrefix } from "../../frame/id.ts";
+import { idPrefix, topicNumberOf } from "../../frame/id.ts";
 import { isEphemeral } from "../../frame/names.ts";
 import { PublishError } from "../acks/pending-publish.ts";
 import { FolderNames } from "../storage/disk/folder-names.ts";
@@ -14,12 +14,15 @@ import { isPlain, type TopicSettings } from "../storage/metadata/topic-settings.
 import { OperatorError } from "./operator-error.ts";
 import type { TopicPartition } from "./topic-partition.ts";
 import type { RegistryParts } from "./topic-parts.ts";
+import type { PartitionOrigin, TopicPlan } from "./topic-plan.ts";
 
 /** A partition that was made and is not open yet. */
 export interface MadePartition extends NewTopic {
   /** The name of its row. */
   readonly name: string;
   readonly index: number;
+  /** Position of its first message. */
+  readonly firstPosition: number;
 }
 
 /** A partition of which only the log may tell the prefix, because an earlier release made it. */
@@ -51,23 +54,21 @@ export class PartitionStore {
   /**
    * Gives partitions that are new to a topic their numbers, and unless the topic is #ephemeral their rows: all or none.
    *
-   * @param indexes of the new ones
-   * @param settings of the topic with them
+   * @param plan settings of the topic with them, and which they are
    * @param newId gives an id without a row
    * @param settle writes what else the rows of a stored topic say, in the same transaction
    * @throws PublishError; what the metadata store throws
    */
   make(
     topic: string,
-    indexes: readonly number[],
-    settings: TopicSettings,
+    { settings, missing, origins }: TopicPlan,
     newId: () => number,
     settle: (made: readonly MadePartition[]) => void,
   ): MadePartition[] {
     const { metadata } = this.parts;
-    if (isEphemeral(topic)) return indexes.map((index) => this.makeInMemory(topic, index, newId()));
+    if (isEphemeral(topic)) return missing.map((index) => this.makeInMemory(topic, index, newId()));
     const work = () => {
-      const made = indexes.map((index) => this.makeStored(topic, index));
+      const made = missing.map((index) => this.makeStored(topic, index, origins?.get(index)));
       metadata.topicSettings.save(topic, settings);
       settle(made);
       return made;
@@ -76,17 +77,17 @@ export class PartitionStore {
     return metadata.changeAll(work, isPlain(settings) ? undefined : true);
   }
 
-  private makeStored(topic: string, index: number): MadePartition {
+  private makeStored(topic: string, index: number, origin: PartitionOrigin | undefined): MadePartition {
     const name = partitionName(topic, index);
-    const made = this.parts.metadata.makeTopic(name, (number) => this.newPrefix(number));
+    const made = this.parts.metadata.makeTopic(name, (number) => origin?.prefix ?? this.newPrefix(number), origin?.firstSequence);
     if (made === undefined) throw new PublishError("too many topics");
-    return { name, index, ...made };
+    return { name, index, firstPosition: origin?.firstPosition ?? 0, ...made };
   }
 
   private makeInMemory(topic: string, index: number, id: number): MadePartition {
     const allocated = this.parts.metadata.numbers.allocate(MEMORY_TOPIC_RESERVE);
     if (allocated === undefined) throw new PublishError("too many topics");
-    return { name: partitionName(topic, index), index, id, prefix: this.newPrefix(allocated.number), ...allocated };
+    return { name: partitionName(topic, index), index, id, prefix: this.newPrefix(allocated.number), firstPosition: 0, ...allocated };
   }
 
   /**
@@ -148,7 +149,8 @@ export class PartitionStore {
         directory: this.folder(number, name),
         folders: this.folders,
         topicId: id,
-        topicNumber: number,
+        // Where the prefix was given by others, the folder's number is not the one in the ids.
+        topicNumber: prefix === undefined ? number : topicNumberOf(prefix),
         topicName: name,
         prefix,
         maxBytesPerFile,

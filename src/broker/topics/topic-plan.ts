@@ -2,11 +2,24 @@ import { heldIndexes, PLAIN_TOPIC, type TopicSettings, withoutDefaults } from ".
 import { OperatorError } from "./operator-error.ts";
 import type { Topic } from "./topic.ts";
 
+/** Where a partition begins that other brokers have already, so that this one's log can be a copy of theirs. */
+export interface PartitionOrigin {
+  /** The beginning of its ids. */
+  readonly prefix: number;
+  /** The first message that the others have, and its position in their log. */
+  readonly firstSequence: number;
+  readonly firstPosition: number;
+}
+
+/** The origins of partitions, by their indexes. One that has none begins here, as an empty log with a prefix of its own. */
+export type PartitionOrigins = ReadonlyMap<number, PartitionOrigin>;
+
 /** What is to be done so that a topic is as it was asked for. */
 export interface TopicPlan {
   readonly settings: TopicSettings;
   /** The indexes of the partitions that are to be made. */
   readonly missing: readonly number[];
+  readonly origins?: PartitionOrigins | undefined;
 }
 
 /**

@@ -17,7 +17,7 @@ import { RetiredTotals } from "./retired-totals.ts";
 import { Topic } from "./topic.ts";
 import { TopicPartition } from "./topic-partition.ts";
 import type { RegistryParts } from "./topic-parts.ts";
-import { planTopic, type TopicPlan } from "./topic-plan.ts";
+import { type PartitionOrigins, planTopic, type TopicPlan } from "./topic-plan.ts";
 import { TopicWaits, type WaitingTopic } from "./waiting-topic.ts";
 
 /** An adopted topic withholds its messages this long, so that consumers can create its channels again. */
@@ -202,12 +202,12 @@ export class TopicRegistry implements DeliveryTarget {
   /** An id for a topic or channel without a row in the metadata store. */
   readonly newMemoryId = (): number => this.nextMemoryId++;
 
-  private createTopic(name: string, { settings, missing }: TopicPlan): Topic {
+  private createTopic(name: string, plan: TopicPlan): Topic {
     if (this.closed) throw new PublishError(EXITING);
     if (this.creationRefusal !== undefined) throw new PublishError(this.creationRefusal.message);
-    const made = this.store.make(name, missing, settings, this.newMemoryId, () => {});
+    const made = this.store.make(name, plan, this.newMemoryId, () => {});
     const [{ topic }] = this.openNew(name, made, PLAIN_TOPIC);
-    topic.settings = settings;
+    topic.settings = plan.settings;
     this.parts.logger.info(`TOPIC(${name}): created${made.length > 1 ? ` with ${made.length} partitions` : ""}`, { topic: name });
     this.observer?.topicCreated(topic);
     return topic;
@@ -218,12 +218,12 @@ export class TopicRegistry implements DeliveryTarget {
    * get all messages of the new ones.
    *
    * @param name was checked
-   * @param more other settings of it, and `held`: which of the partitions this broker has
+   * @param more other settings, and `held`: which partitions this broker has @param origins of those that other brokers have already
    * @throws PublishError if it cannot be done; OperatorError as planTopic()
    */
-  topicWith(name: string, count: number, more: Partial<TopicSettings> = {}): Topic {
+  topicWith(name: string, count: number, more: Partial<TopicSettings> = {}, origins?: PartitionOrigins): Topic {
     const topic = this.topics.get(name);
-    const plan = planTopic(topic, count, more);
+    const plan = { ...planTopic(topic, count, more), origins };
     this.checkWaiting(name);
     try {
       if (topic === undefined) return this.createTopic(name, plan);
@@ -244,13 +244,13 @@ export class TopicRegistry implements DeliveryTarget {
    *
    * @throws PublishError; what disk and metadata store throw: the topic is as before then
    */
-  addPartitions(topic: Topic, { settings, missing }: TopicPlan): void {
+  addPartitions(topic: Topic, plan: TopicPlan): void {
     if (this.closed) throw new PublishError(EXITING);
     const { name } = topic;
     const channelIds = new Map<Channel, readonly number[]>();
-    const made = this.store.make(name, missing, settings, this.newMemoryId, (rows) => topic.settlePartitions(rows, channelIds));
+    const made = this.store.make(name, plan, this.newMemoryId, (rows) => topic.settlePartitions(rows, channelIds));
     const added = this.openNew(name, made, topic.settings);
-    topic.applySettings(settings);
+    topic.applySettings(plan.settings);
     for (const part of topic.endExpansion(added, channelIds)) this.channelPartitionCreated(part);
     for (const partition of added) this.parts.tracing.followTopic(partition);
   }
@@ -263,11 +263,11 @@ export class TopicRegistry implements DeliveryTarget {
     this.channelPartitionCreated(channel.extendTo(partition, id));
   }
 
-  /** Opens partitions that were made. Where one fails, none is left. @param settings of the topic without them */
+  /** Opens partitions that were made, all or none. @param settings of the topic without them */
   private openNew(name: string, made: readonly MadePartition[], settings: TopicSettings): TopicPartition[] {
     const added: TopicPartition[] = [];
     try {
-      for (const one of made) added.push(this.addPartition(one, one.nextSequence));
+      for (const one of made) added.push(this.addPartition(one, one.nextSequence, { firstPosition: one.firstPosition }));
     } catch (error) {
       for (const partition of added) {
         this.forgetPartition(partition);

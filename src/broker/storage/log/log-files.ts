@@ -146,7 +146,7 @@ export class LogFiles {
   }
 
   private get recordedEnd(): number {
-    return this.segments.length > 0 ? this.segments[this.segments.length - 1].endPosition : 0;
+    return this.segments.length > 0 ? this.segments[this.segments.length - 1].endPosition : (this.options.firstPosition ?? 0);
   }
 
   commit(parts: CommitPart[], count: number, timeMs: number): void {

@@ -19,6 +19,8 @@ export interface LogRecoveryOptions {
   topicName: string;
   /** The beginning of the topic's ids, for the indexes that are written; undefined: unknown. */
   prefix?: number | undefined;
+  /** Position of the first message of a log without files. */
+  firstPosition?: number;
   logger: Logger;
   /** Called for each damaged region. */
   onCorrupt: () => void;
@@ -259,7 +261,7 @@ class LogRecovery {
   private placeFirst(): void {
     const [first, second] = this.segments;
     if (first === undefined || first.positionKnown) return;
-    if (second === undefined) first.setBasePosition(0);
+    if (second === undefined) first.setBasePosition(this.options.firstPosition ?? 0);
     else first.setBasePosition(second.basePosition - first.length - (second.baseSequence > first.nextSequence ? 1 : 0));
   }
 

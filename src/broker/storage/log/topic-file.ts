@@ -28,7 +28,7 @@ const CHECKSUM_OFFSET = 28;
 export interface TopicIdentity {
   /** Row of the metadata store; never given twice. */
   readonly id: number;
-  /** Part of the folder's name, and the last 14 bits of the prefix. */
+  /** Part of the folder's name, and the last 14 bits of the prefix, unless other brokers had the topic before. */
   readonly number: number;
   readonly name: string;
   /** The beginning of all ids that the topic gives (frame/id.ts). */

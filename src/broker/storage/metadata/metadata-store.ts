@@ -132,18 +132,20 @@ export class MetadataStore {
    * Adds a topic, with a number and all that belongs to it, in one transaction: where it fails, the store is as before.
    *
    * @param prefixOf the beginning of the ids of a topic with a number
+   * @param firstSequence that of its first message; undefined: it goes on where the last topic with the number ended
    * @returns undefined when all 16,384 numbers are in use
    */
-  makeTopic(name: string, prefixOf: (number: number) => number): NewTopic | undefined {
+  makeTopic(name: string, prefixOf: (number: number) => number, firstSequence?: number): NewTopic | undefined {
     return this.change(
       this.database.transaction(() => {
         this.dropLeftover(name);
         const taken = this.numbers.take(0);
         if (taken === undefined) return undefined;
         const prefix = prefixOf(taken.number);
-        const id = this.addTopic(taken.number, name, taken.nextSequence, prefix);
-        this.database.query("INSERT INTO synced (topic_id, sequence) VALUES (?, ?)").run(id, taken.nextSequence);
-        return { id, prefix, ...taken };
+        const nextSequence = firstSequence ?? taken.nextSequence;
+        const id = this.addTopic(taken.number, name, nextSequence, prefix);
+        this.database.query("INSERT INTO synced (topic_id, sequence) VALUES (?, ?)").run(id, nextSequence);
+        return { id, prefix, number: taken.number, nextSequence };
       }),
     );
   }

@@ -82,7 +82,7 @@ export class Channel {
       return partitions[i];
     }
     const number = topicNumberOf(prefix);
-    return partitions.find(({ partition }) => partition.number === number) ?? partitions[0];
+    return partitions.find(({ partition }) => topicNumberOf(partition.log.prefix) === number) ?? partitions[0];
   }
 
   /** What it has of the partition with an index. @returns undefined: this broker has no such partition */
