@@ -1,6 +1,7 @@
 import { MemoryLogger } from "../../support/in-process.ts";
 import { Random } from "../../support/random.ts";
 import { type EtcdFaults, SimEtcd } from "./sim-etcd.ts";
+import { type NetworkFaults, SimNetwork } from "./sim-network.ts";
 import { SimNode } from "./sim-node.ts";
 import { SimTime } from "./sim-time.ts";
 
@@ -13,6 +14,7 @@ export class SimWorld {
   readonly time = new SimTime();
   readonly random: Random;
   readonly etcd: SimEtcd;
+  readonly network: SimNetwork;
   readonly logger = new MemoryLogger();
   /** What happened, to compare runs by. */
   readonly trace: string[] = [];
@@ -20,6 +22,7 @@ export class SimWorld {
   constructor(readonly seed: number) {
     this.random = new Random(seed);
     this.etcd = new SimEtcd(this.time, this.random);
+    this.network = new SimNetwork(this.time, this.random);
   }
 
   /** A process with clocks that are wrong in their own way. */
@@ -45,6 +48,18 @@ export class SimWorld {
       slowMs: random.pick([200, 3_000]),
       answerLost: random.pick([0, 0.02, 0.2]),
       requestLost: random.pick([0, 0.02, 0.1]),
+    };
+  }
+
+  /** Faults of any kind between nodes. */
+  randomNetworkFaults(): NetworkFaults {
+    const { random } = this;
+    return {
+      delayMs: random.pick([0.2, 2, 20]),
+      slow: random.pick([0, 0.01, 0.1]),
+      slowMs: random.pick([50, 1_000]),
+      reset: random.pick([0, 0.001, 0.02]),
+      windowBytes: random.pick([10, 1_000, 256 << 10]),
     };
   }
 }
