@@ -1,0 +1,67 @@
+import { join } from "node:path";
+import type { RandomSource } from "../base/random-source.ts";
+import { StartError } from "../base/start-error.ts";
+import { closeQuietly, type Disk, isMissing, readFully, writeFully } from "../broker/storage/disk/disk.ts";
+
+/** In the broker's folder: `{"uid":"…"}` and a line end, with 32 hex digits. */
+const FILE = "data-path";
+const UID_BYTES = 16;
+const CONTENT = /^\{"uid":"([0-9a-f]{32})"\}\n$/;
+const MAX_BYTES = 200;
+
+/**
+ * The name of a data path in the cluster, which is what a replica is. It is made when the data path first joins a cluster, and is on the
+ * disk before it is used: a data path that is emptied, or another disk in its place, has another one and is another replica.
+ *
+ * @param directory the broker's folder in the data path
+ * @throws StartError if it cannot be read or made. Another one must not take its place then, as the data is still there
+ */
+export function dataPathUid(disk: Disk, directory: string, random: RandomSource): string {
+  const path = join(directory, FILE);
+  try {
+    const uid = read(disk, path) ?? make(disk, path, random);
+    // Its name may be from a run that was killed before it made it durable.
+    disk.syncDirectoryNow(directory);
+    return uid;
+  } catch (error) {
+    if (error instanceof StartError) throw error;
+    throw new StartError(`cannot read or make ${path}, which names this data path in the cluster: ${(error as Error).message}`);
+  }
+}
+
+function read(disk: Disk, path: string): string | undefined {
+  let fd: number;
+  try {
+    fd = disk.open(path, "r");
+  } catch (error) {
+    if (isMissing(error)) return undefined;
+    throw error;
+  }
+  try {
+    const content = Buffer.alloc(Math.min(disk.size(fd), MAX_BYTES));
+    readFully(disk, fd, content, 0, content.length, 0);
+    const uid = CONTENT.exec(content.toString("latin1"))?.[1];
+    if (uid !== undefined) return uid;
+  } finally {
+    closeQuietly(disk, fd);
+  }
+  throw new StartError(
+    `${path} is damaged, which names this data path in the cluster: restore it from a backup, or remove it to let the data path join as a new replica`,
+  );
+}
+
+function make(disk: Disk, path: string, random: RandomSource): string {
+  const bytes = Buffer.alloc(UID_BYTES);
+  random(bytes);
+  const uid = bytes.toString("hex");
+  const content = Buffer.from(`{"uid":"${uid}"}\n`);
+  const fd = disk.open(`${path}.new`, "w+");
+  try {
+    writeFully(disk, fd, content, 0, content.length, 0);
+    disk.syncNow(fd);
+  } finally {
+    closeQuietly(disk, fd);
+  }
+  disk.rename(`${path}.new`, path);
+  return uid;
+}
