@@ -92,7 +92,7 @@ export interface Etcd {
   /** @param lease the key ends with this lease; "": it stays */
   put(key: string, value: string, lease?: string, limitMs?: number): Promise<EtcdWritten | EtcdError>;
   remove(key: string, limitMs?: number): Promise<EtcdWritten | EtcdError>;
-  /** Does `then` if all conditions hold, and `otherwise` if one does not, as one change. No key may be put twice. */
+  /** Does `then` if all conditions hold, and `otherwise` if one does not, as one change. No key may be put twice, or put and removed. */
   txn(
     conditions: readonly EtcdCompare[],
     then: readonly EtcdOperation[],

@@ -10,7 +10,11 @@ export interface EtcdOptions {
   readonly user?: { readonly name: string; readonly password: string };
   /** How long a call may take that gives no limit of its own. */
   readonly callLimitMs: number;
+  /** A watch that tells nothing for so long is opened anew, as firewalls forget connections without traffic. Default: 30 s. */
+  readonly watchQuietMs?: number;
 }
+
+const WATCH_QUIET_MS = 30_000;
 
 /** A read or a call whose repetition changes nothing may be tried again. A write may not: it is made once. */
 export type CallKind = "repeatable" | "write";
@@ -53,6 +57,10 @@ export class Gateway {
     return this.options.callLimitMs;
   }
 
+  get watchQuietMs(): number {
+    return this.options.watchQuietMs ?? WATCH_QUIET_MS;
+  }
+
   /** Calls back whenever an endpoint was found dead. @returns a function that ends this */
   onMove(callback: () => void): () => void {
     this.movers.add(callback);
@@ -82,7 +90,6 @@ export class Gateway {
    * Opens a stream of answers, a JSON object a line.
    *
    * @param signal ends the stream
-   * @returns undefined for a token that etcd did not take: it is asked for anew with the next call
    */
   async stream(path: string, body: Json, signal: AbortSignal): Promise<ReadableStream<Uint8Array> | EtcdError> {
     const refused = await this.authenticate(this.current, this.options.callLimitMs);

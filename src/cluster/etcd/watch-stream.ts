@@ -42,6 +42,7 @@ export class WatchStream implements EtcdWatch {
       const { generation } = this.gateway;
       const error = await this.follow(this.abort.signal);
       if (this.isClosed) return;
+      if (error === undefined) continue;
       if (error.reason === "compacted") {
         this.close();
         return this.watcher.onCompacted();
@@ -66,32 +67,36 @@ export class WatchStream implements EtcdWatch {
     });
   }
 
-  /** Reads one stream to its end. @returns why it ended */
-  private async follow(signal: AbortSignal): Promise<EtcdError> {
+  /** Reads one stream to its end. @returns why it ended; undefined: it was quiet for so long that another one is opened */
+  private async follow(signal: AbortSignal): Promise<EtcdError | undefined> {
+    const abort = () => this.abort.abort();
+    let wasQuiet = false;
     // An endpoint that says nothing to a new watch is dead.
-    const opening = setTimeout(() => this.abort.abort(), this.gateway.callLimitMs);
+    let timer = setTimeout(abort, this.gateway.callLimitMs);
     try {
       const create = { key: encodeText(this.prefix), range_end: prefixEnd(this.prefix), start_revision: String(this.nextRevision) };
       const stream = await this.gateway.stream("/v3/watch", { create_request: create }, signal);
       if (stream instanceof EtcdError) return stream;
       for await (const line of linesOf(stream)) {
-        clearTimeout(opening);
+        clearTimeout(timer);
         if (signal.aborted || this.isClosed) break;
         const ended = this.take(asObject(JSON.parse(line)));
         if (ended !== undefined) return ended;
+        timer = setTimeout(() => {
+          wasQuiet = true;
+          abort();
+        }, this.gateway.watchQuietMs);
       }
-      return new EtcdError("unreachable", "none", "etcd: the stream of a watch ended");
+      return wasQuiet ? undefined : new EtcdError("unreachable", "none", "etcd: the stream of a watch ended");
     } catch (error) {
-      return new EtcdError("unreachable", "none", `etcd: the stream of a watch failed: ${(error as Error).message}`);
+      return wasQuiet ? undefined : new EtcdError("unreachable", "none", `etcd: the stream of a watch failed: ${(error as Error).message}`);
     } finally {
-      clearTimeout(opening);
+      clearTimeout(timer);
     }
   }
 
   private take(line: Json): EtcdError | undefined {
-    if (line.error !== undefined) {
-      return streamError(line.error, "none");
-    }
+    if (line.error !== undefined) return streamError(line.error, "none");
     const result = asObject(line.result);
     const { cluster_id: clusterId } = objectOr(result.header);
     this.clusterId ??= clusterId;

@@ -189,6 +189,22 @@ test("a watch whose stream is nonsense, ends or is not opened is tried again, an
   expect(told.troubles.length).toBe(5);
 });
 
+test("a watch that is quiet for long is opened anew, in case its connection is dead, which is no trouble", async () => {
+  const starts: string[] = [];
+  const fake = await endpoint((socket, request) => {
+    starts.push(/"start_revision":"(\d+)"/.exec(request)?.[1] ?? "");
+    const first = starts.length === 1;
+    const events = first ? [{ kv: { key: btoa("/a/b"), value: btoa("x"), mod_revision: "8" } }] : [];
+    const lines = `${JSON.stringify({ result: { header: HEADER, created: true } })}\n${JSON.stringify({ result: { header: HEADER, events } })}\n`;
+    socket.write(`HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n${lines.length.toString(16)}\r\n${lines}\r\n`);
+  });
+  const told = new Told();
+  watches.push(new EtcdHttp({ endpoints: [fake.url], callLimitMs: LIMIT_MS, watchQuietMs: 20 }).watch("/a/", 3, told));
+  await until("it is opened again and again", () => starts.length >= 4);
+  expect(starts.slice(0, 3)).toEqual(["3", "9", "9"]);
+  expect([told.values, told.troubles, told.compacted]).toEqual([["x"], [], 0]);
+});
+
 test("a proxy that the environment names is not used", async () => {
   const good = await answering({ header: HEADER });
   const program = `

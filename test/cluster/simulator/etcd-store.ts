@@ -84,8 +84,10 @@ export class EtcdStore {
   private refusalOf(conditions: readonly EtcdCompare[], operations: readonly EtcdOperation[]): EtcdError | undefined {
     if (Math.max(conditions.length, operations.length) > MAX_TXN_OPERATIONS)
       return new EtcdError("refused", "none", "etcd: too many operations in txn request");
-    const written = operations.flatMap((operation) => ("put" in operation ? operation.put : "remove" in operation ? operation.remove : []));
-    if (new Set(written).size < written.length) return new EtcdError("refused", "none", "etcd: duplicate key given in txn request");
+    const puts = operations.flatMap((operation) => ("put" in operation ? operation.put : []));
+    const isTwice =
+      new Set(puts).size < puts.length || operations.some((operation) => "remove" in operation && puts.includes(operation.remove));
+    if (isTwice) return new EtcdError("refused", "none", "etcd: duplicate key given in txn request");
     return undefined;
   }
 
