@@ -1,0 +1,282 @@
+import type { Commit, CommitRun } from "../../broker/storage/log/commit-run.ts";
+import type { Epoch } from "../../broker/storage/log/epochs.ts";
+import { FieldReader, FieldWriter, WireError } from "./fields.ts";
+
+// What brokers say to each other, over one connection for all partitions. A frame is, all numbers big-endian:
+//
+//   length u32    of what follows
+//   kind u8
+//   fields        by the kind; texts are u8 length and bytes, lists are u32 count and elements, sequences are u64
+//
+//   HELLO    version u16, cluster, data path uid, run. The first frame, both ways.
+//   LEAD     partition u32, epoch u32. "I lead it": to each of its replicas, by who leads.
+//   FOLLOW   partition, epoch, ask u32, start, end, epochs [epoch u32, first sequence]. "This is what I have": by a follower.
+//   PART     partition, epoch, ask, to, restarts u8. "Keep what is below `to`; commits from there follow."
+//   APPEND   partition, epoch, high watermark, epoch of the commits u32, starts segment u8,
+//            commits [first sequence, count u32, length u32, time f64 (ms since 1970), CRC-32 u32], records
+//   ENDS     [partition, epoch, end, synced end]. What followers have, once per turn.
+//   BEAT     [partition, epoch, high watermark]. Every 200 ms, with the watermarks that changed.
+//   REJECT   partition, epoch. "I know of this epoch, and yours is older."
+//
+// A partition is named by the prefix of its message ids, which no other partition of the cluster gets. `ask` numbers a follower's FOLLOWs,
+// so that it can tell the answer to the newest one.
+
+export const WIRE_VERSION = 1;
+/** A frame is no longer than this: the longest message, and a mebibyte of others around it. */
+export const MAX_FRAME_BYTES = 128 * 1024 * 1024;
+export const LENGTH_BYTES = 4;
+
+export interface Hello {
+  readonly kind: "hello";
+  readonly version: number;
+  readonly cluster: string;
+  /** The data path's. */
+  readonly uid: string;
+  /** The name of this run of the process. */
+  readonly run: string;
+}
+
+export interface Lead {
+  readonly kind: "lead";
+  readonly partition: number;
+  readonly epoch: number;
+}
+
+export interface Follow {
+  readonly kind: "follow";
+  readonly partition: number;
+  readonly epoch: number;
+  readonly ask: number;
+  /** The first sequence and the end of the follower's log. */
+  readonly start: number;
+  readonly end: number;
+  readonly epochs: readonly Epoch[];
+}
+
+export interface Part {
+  readonly kind: "part";
+  readonly partition: number;
+  readonly epoch: number;
+  readonly ask: number;
+  readonly to: number;
+  /** Nothing of the follower's log is of use: it begins anew at `to`. */
+  readonly restarts: boolean;
+}
+
+export interface Append {
+  readonly kind: "append";
+  readonly partition: number;
+  /** The leader's. That of the commits may be older. */
+  readonly epoch: number;
+  readonly highWatermark: number;
+  readonly run: CommitRun;
+}
+
+export interface ReplicaEnd {
+  readonly partition: number;
+  readonly epoch: number;
+  /** The sequence after the last record in its file, and after the last one on its disk. */
+  readonly end: number;
+  readonly synced: number;
+}
+
+export interface Ends {
+  readonly kind: "ends";
+  readonly ends: readonly ReplicaEnd[];
+}
+
+export interface Mark {
+  readonly partition: number;
+  readonly epoch: number;
+  readonly highWatermark: number;
+}
+
+export interface Beat {
+  readonly kind: "beat";
+  readonly marks: readonly Mark[];
+}
+
+export interface Reject {
+  readonly kind: "reject";
+  readonly partition: number;
+  readonly epoch: number;
+}
+
+export type Frame = Hello | Lead | Follow | Part | Append | Ends | Beat | Reject;
+
+/** What is about one partition. */
+export type PartitionFrame = Lead | Follow | Part | Append | Reject;
+
+const KINDS = { hello: 1, lead: 2, follow: 3, part: 4, append: 5, ends: 6, beat: 7, reject: 8 } as const;
+
+const EPOCH_BYTES = 4 + 8;
+const COMMIT_BYTES = 8 + 4 + 4 + 8 + 4;
+const END_BYTES = 4 + 4 + 8 + 8;
+const MARK_BYTES = 4 + 4 + 8;
+/** More than the fields outside of lists and records take. */
+const FIXED_BYTES = 64;
+
+/** @returns the frame with its length in front; it shares no memory with what it was made of */
+export function encodeFrame(frame: Frame): Buffer {
+  const writer = new FieldWriter(LENGTH_BYTES + bytesOf(frame));
+  writer.u32(0);
+  writer.u8(KINDS[frame.kind]);
+  writeFields(writer, frame);
+  const bytes = writer.written();
+  bytes.writeUInt32BE(bytes.length - LENGTH_BYTES);
+  return bytes;
+}
+
+/** No less than a frame takes. */
+function bytesOf(frame: Frame): number {
+  switch (frame.kind) {
+    case "hello":
+      return FIXED_BYTES + 3 * 256;
+    case "follow":
+      return FIXED_BYTES + frame.epochs.length * EPOCH_BYTES;
+    case "append":
+      return FIXED_BYTES + frame.run.commits.length * COMMIT_BYTES + frame.run.bytes.length;
+    case "ends":
+      return FIXED_BYTES + frame.ends.length * END_BYTES;
+    case "beat":
+      return FIXED_BYTES + frame.marks.length * MARK_BYTES;
+    default:
+      return FIXED_BYTES;
+  }
+}
+
+function writeFields(writer: FieldWriter, frame: Frame): void {
+  switch (frame.kind) {
+    case "hello":
+      writer.u16(frame.version);
+      for (const text of [frame.cluster, frame.uid, frame.run]) writer.text(text);
+      return;
+    case "ends":
+      writer.list(frame.ends, ({ partition, epoch, end, synced }) => {
+        writer.u32(partition);
+        writer.u32(epoch);
+        writer.sequence(end);
+        writer.sequence(synced);
+      });
+      return;
+    case "beat":
+      writer.list(frame.marks, ({ partition, epoch, highWatermark }) => {
+        writer.u32(partition);
+        writer.u32(epoch);
+        writer.sequence(highWatermark);
+      });
+      return;
+  }
+  writer.u32(frame.partition);
+  writer.u32(frame.epoch);
+  if (frame.kind === "follow") writeFollow(writer, frame);
+  if (frame.kind === "append") writeAppend(writer, frame);
+  if (frame.kind !== "part") return;
+  writer.u32(frame.ask);
+  writer.sequence(frame.to);
+  writer.u8(frame.restarts ? 1 : 0);
+}
+
+function writeFollow(writer: FieldWriter, { ask, start, end, epochs }: Follow): void {
+  writer.u32(ask);
+  writer.sequence(start);
+  writer.sequence(end);
+  writer.list(epochs, ({ epoch, firstSequence }) => {
+    writer.u32(epoch);
+    writer.sequence(firstSequence);
+  });
+}
+
+function writeAppend(writer: FieldWriter, { highWatermark, run }: Append): void {
+  writer.sequence(highWatermark);
+  writer.u32(run.epoch);
+  writer.u8(run.startsSegment ? 1 : 0);
+  writer.list(run.commits, ({ firstSequence, count, length, timeMs, crc }) => {
+    writer.sequence(firstSequence);
+    writer.u32(count);
+    writer.u32(length);
+    writer.f64(timeMs);
+    writer.u32(crc);
+  });
+  writer.bytes(run.bytes);
+}
+
+/**
+ * @param bytes the frame without its length. The records of an APPEND stay in this memory.
+ * @throws WireError for what no broker sends
+ */
+export function decodeFrame(bytes: Buffer): Frame {
+  const reader = new FieldReader(bytes);
+  const frame = readFields(reader, reader.u8());
+  if (reader.left > 0) throw new WireError(`${frame.kind} has ${reader.left} bytes too many`);
+  return frame;
+}
+
+function readFields(reader: FieldReader, kind: number): Frame {
+  switch (kind) {
+    case KINDS.hello:
+      return { kind: "hello", version: reader.u16(), cluster: reader.text(), uid: reader.text(), run: reader.text() };
+    case KINDS.lead:
+      return { kind: "lead", partition: reader.u32(), epoch: reader.u32() };
+    case KINDS.follow:
+      return readFollow(reader);
+    case KINDS.part:
+      return {
+        kind: "part",
+        partition: reader.u32(),
+        epoch: reader.u32(),
+        ask: reader.u32(),
+        to: reader.sequence(),
+        restarts: reader.flag(),
+      };
+    case KINDS.append:
+      return readAppend(reader);
+    case KINDS.ends:
+      return { kind: "ends", ends: reader.list(END_BYTES, readEnd) };
+    case KINDS.beat:
+      return { kind: "beat", marks: reader.list(MARK_BYTES, readMark) };
+    case KINDS.reject:
+      return { kind: "reject", partition: reader.u32(), epoch: reader.u32() };
+    default:
+      throw new WireError(`unknown kind of frame ${kind}`);
+  }
+}
+
+function readFollow(reader: FieldReader): Follow {
+  const [partition, epoch, ask] = [reader.u32(), reader.u32(), reader.u32()];
+  const [start, end] = [reader.sequence(), reader.sequence()];
+  const epochs = reader.list(EPOCH_BYTES, (): Epoch => ({ epoch: reader.u32(), firstSequence: reader.sequence() }));
+  if (start > end) throw new WireError(`a log from ${start} to ${end}`);
+  for (const [i, { epoch: one, firstSequence }] of epochs.entries()) {
+    const before = epochs[i - 1] ?? { epoch: -1, firstSequence: 0 };
+    if (one <= before.epoch || firstSequence < before.firstSequence || firstSequence > end) throw new WireError("epochs are not in order");
+  }
+  return { kind: "follow", partition, epoch, ask, start, end, epochs };
+}
+
+function readAppend(reader: FieldReader): Append {
+  const [partition, epoch, highWatermark] = [reader.u32(), reader.u32(), reader.sequence()];
+  const [runEpoch, startsSegment] = [reader.u32(), reader.flag()];
+  const commits = reader.list(
+    COMMIT_BYTES,
+    (): Commit => ({
+      firstSequence: reader.sequence(),
+      count: reader.u32(),
+      length: reader.u32(),
+      timeMs: reader.f64(),
+      crc: reader.u32(),
+    }),
+  );
+  const run: CommitRun = { isGap: false, epoch: runEpoch, startsSegment, commits, bytes: reader.rest() };
+  if (runEpoch > epoch) throw new WireError(`epoch ${epoch} sends commits of ${runEpoch}`);
+  // That the commits follow each other, fit the records and match their checksums, the log looks at before it takes them.
+  return { kind: "append", partition, epoch, highWatermark, run };
+}
+
+function readEnd(reader: FieldReader): ReplicaEnd {
+  return { partition: reader.u32(), epoch: reader.u32(), end: reader.sequence(), synced: reader.sequence() };
+}
+
+function readMark(reader: FieldReader): Mark {
+  return { partition: reader.u32(), epoch: reader.u32(), highWatermark: reader.sequence() };
+}

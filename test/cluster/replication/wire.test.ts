@@ -1,0 +1,97 @@
+import { expect, test } from "bun:test";
+import { WireError } from "../../../src/cluster/replication/fields.ts";
+import { FrameSplitter } from "../../../src/cluster/replication/frame-splitter.ts";
+import { decodeFrame, encodeFrame, type Frame, LENGTH_BYTES, MAX_FRAME_BYTES } from "../../../src/cluster/replication/wire.ts";
+import { Random, seedFromEnvironment } from "../../support/random.ts";
+
+const ROUNDS = 20_000;
+
+function sequence(random: Random): number {
+  return random.pick([0, 1, random.int(0, 1_000), 2 ** 32 - 1, 2 ** 32 + random.int(0, 1_000), Number.MAX_SAFE_INTEGER]);
+}
+
+function times<T>(random: Random, most: number, make: () => T): T[] {
+  return Array.from({ length: random.int(0, most) }, make);
+}
+
+function randomFrame(random: Random): Frame {
+  const partition = random.int(0, 2 ** 24);
+  const epoch = random.int(1_000, 2_000);
+  switch (random.int(1, 8)) {
+    case 1:
+      return { kind: "hello", version: 1, cluster: random.pick(["", "größer", "x".repeat(255)]), uid: "0123456789abcdef", run: "r" };
+    case 2:
+      return { kind: "lead", partition, epoch };
+    case 3: {
+      const epochs = times(random, 5, () => 0).map((_, i) => ({ epoch: 3 * i, firstSequence: 10 * i }));
+      return { kind: "follow", partition, epoch, ask: random.int(0, 9), start: 5, end: 2 ** 33, epochs };
+    }
+    case 4:
+      return { kind: "part", partition, epoch, ask: 7, to: sequence(random), restarts: random.chance(0.5) };
+    case 5: {
+      const commits = times(random, 5, () => ({
+        firstSequence: sequence(random),
+        count: random.int(0, 2 ** 32 - 1),
+        length: random.int(0, 2 ** 32 - 1),
+        timeMs: random.next() * 2e12,
+        crc: random.int(0, 2 ** 32 - 1),
+      }));
+      const bytes = Buffer.from(times(random, 300, () => random.int(0, 255)));
+      const run = { isGap: false as const, epoch: random.int(0, 1_000), startsSegment: random.chance(0.5), commits, bytes };
+      return { kind: "append", partition, epoch, highWatermark: sequence(random), run };
+    }
+    case 6:
+      return { kind: "ends", ends: times(random, 9, () => ({ partition, epoch, end: sequence(random), synced: sequence(random) })) };
+    case 7:
+      return { kind: "beat", marks: times(random, 9, () => ({ partition, epoch, highWatermark: sequence(random) })) };
+    default:
+      return { kind: "reject", partition, epoch };
+  }
+}
+
+test("frames come out as they went in, whatever the pieces", () => {
+  const seed = seedFromEnvironment();
+  console.log(`seed ${seed}`);
+  const random = new Random(seed);
+  for (let round = 0; round < ROUNDS / 20; round++) {
+    const frames = times(random, 20, () => randomFrame(random));
+    const stream = Buffer.concat(frames.map(encodeFrame));
+    const splitter = new FrameSplitter(MAX_FRAME_BYTES);
+    const got: Frame[] = [];
+    for (let at = 0; at < stream.length; ) {
+      const to = Math.min(stream.length, at + random.pick([1, 3, 4, 5, 100, 10_000]));
+      splitter.push(stream.subarray(at, to), (bytes) => got.push(decodeFrame(bytes)));
+      at = to;
+    }
+    expect(got).toEqual(frames);
+  }
+});
+
+test("bytes that no broker sends are refused with a WireError, and nothing else happens", () => {
+  const seed = seedFromEnvironment();
+  console.log(`seed ${seed}`);
+  const random = new Random(seed);
+  let refused = 0;
+  for (let round = 0; round < ROUNDS; round++) {
+    const bytes = Buffer.from(encodeFrame(randomFrame(random)));
+    for (let i = random.int(1, 4); i > 0; i--) bytes[random.int(0, bytes.length - 1)] = random.pick([0, 1, 255, random.int(0, 255)]);
+    const cut = random.chance(0.3) ? bytes.subarray(0, random.int(0, bytes.length)) : bytes;
+    try {
+      new FrameSplitter(MAX_FRAME_BYTES).push(cut, (frame) => decodeFrame(frame));
+    } catch (error) {
+      if (!(error instanceof WireError)) throw error;
+      refused++;
+    }
+  }
+  expect(refused).toBeGreaterThan(ROUNDS / 20);
+});
+
+test("a length that is only announced takes no memory", () => {
+  const splitter = new FrameSplitter(MAX_FRAME_BYTES);
+  const announced = Buffer.alloc(LENGTH_BYTES + 1);
+  announced.writeUInt32BE(MAX_FRAME_BYTES);
+  const before = process.memoryUsage().arrayBuffers;
+  splitter.push(announced, () => {});
+  expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(MAX_FRAME_BYTES / 100);
+  expect(() => new FrameSplitter(100).push(announced, () => {})).toThrow(WireError);
+});
