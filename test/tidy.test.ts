@@ -21,7 +21,7 @@ const LONGER_FILES: string[] = [];
 const ENTRY_POINTS = ["src/main.ts", "src/client/bun.ts", "src/client/node.ts", "src/admin/page/main.tsx"];
 
 /** What is built ahead of its use: folders and files that the program does not import yet. The list is empty when replication is done. */
-const BUILT_AHEAD = ["src/cluster/data-path-uid.ts", "src/cluster/etcd/", "src/cluster/net/", "src/cluster/state/"];
+const BUILT_AHEAD = ["src/cluster/"];
 
 /** Phrases that say less than a plain sentence would. */
 const BANNED_PHRASES = ["now and then", "becomes of", "is told of", "so many", "be it"];

@@ -1,0 +1,75 @@
+import type { ReplicaEnd } from "./wire.ts";
+
+/** What one follower has, as its leader knows it. */
+export class FollowerProgress {
+  /** The sequence after the last record in its file, and on its disk. Below 0: it has not said it to this leader. */
+  end = -1;
+  synced = -1;
+  /** The sequence after the last record that was sent to it. */
+  sent = 0;
+  /** The number of its last ask. */
+  ask = 0;
+  /** It has asked for commits on the connection that there is. */
+  isFollowing = false;
+  /** Its connection was lost. */
+  isGone = false;
+  /** It is not waited for again before this, by the steady clock, when it is to join the in-sync set. */
+  mayJoinMs = 0;
+  /** It is to have everything below this, and is waited for since then, by the steady clock. */
+  private target = 0;
+  private sinceMs: number;
+  /** What was sent and is not answered: sequences after it, and bytes. */
+  private readonly unanswered: { end: number; bytes: number }[] = [];
+  inFlightBytes = 0;
+
+  constructor(
+    readonly uid: string,
+    nowMs: number,
+  ) {
+    this.sinceMs = nowMs;
+  }
+
+  /** It has asked, and has what is below `from`. */
+  followFrom(from: number, nowMs: number): void {
+    this.end = this.synced = -1;
+    this.sent = from;
+    this.unanswered.length = this.inFlightBytes = 0;
+    this.isFollowing = true;
+    this.isGone = false;
+    this.sinceMs = nowMs;
+  }
+
+  lost(): void {
+    this.isFollowing = false;
+    this.isGone = true;
+  }
+
+  sentUpTo(end: number, bytes: number): void {
+    this.sent = end;
+    this.unanswered.push({ end, bytes });
+    this.inFlightBytes += bytes;
+  }
+
+  /** @returns false for what cannot be: it has more than it was sent */
+  answered({ end, synced }: ReplicaEnd): boolean {
+    if (!this.isFollowing || end > this.sent || end < this.end || synced < this.synced || synced > end) return false;
+    this.end = end;
+    this.synced = synced;
+    while (this.unanswered.length > 0 && this.unanswered[0].end <= end) this.inFlightBytes -= this.unanswered.shift()?.bytes ?? 0;
+    return true;
+  }
+
+  /** How long it has been waited for. @param has what counts of it @param end of the leader's log */
+  waitedMs(has: number, end: number, nowMs: number): number {
+    if (has >= this.target && this.target < end) {
+      this.target = end;
+      this.sinceMs = nowMs;
+    }
+    return has >= this.target ? 0 : nowMs - this.sinceMs;
+  }
+
+  /** The leader stood still: the answers that came meanwhile have not been read. */
+  waitAnew(nowMs: number): void {
+    this.sinceMs = nowMs;
+  }
+}

@@ -1,0 +1,106 @@
+import { CommitRunError } from "../../broker/storage/log/commit-run.ts";
+import type { PartitionParts, ReplicationParts } from "./replica-parts.ts";
+import type { Append, Part } from "./wire.ts";
+
+/** How long to wait before the leader is asked again after something went wrong here. */
+const AGAIN_MS = 500;
+
+/**
+ * This broker follows the leader of one epoch: it tells what it has, cuts what the leader does not have, and takes commits. It answers
+ * only what its own log has: in the file, and on the disk.
+ */
+export class Follower {
+  /** What the leader said last, or an earlier one. */
+  highWatermark: number;
+  private ask = 0;
+  /** The leader has answered the newest ask: its commits follow on the log. */
+  private isFollowing = false;
+  private askAtMs: number | undefined;
+
+  constructor(
+    readonly epoch: number,
+    readonly leader: string,
+    highWatermark: number,
+    private readonly parts: ReplicationParts,
+    private readonly partition: PartitionParts,
+  ) {
+    this.highWatermark = highWatermark;
+    this.follow();
+  }
+
+  /** Asks the leader for what this log lacks. */
+  follow(): void {
+    this.isFollowing = false;
+    this.askAtMs = undefined;
+    const { log, number } = this.partition;
+    this.peer?.dropEnd(number);
+    const { start, end } = log;
+    this.peer?.send({ kind: "follow", partition: number, epoch: this.epoch, ask: ++this.ask, start, end, epochs: log.epochs() });
+  }
+
+  /** The leader says that it leads. An ask that came to it before may have been lost. */
+  announced(): void {
+    if (!this.isFollowing) this.follow();
+  }
+
+  onPart({ ask, to, restarts }: Part): void {
+    if (ask !== this.ask) return;
+    const { log } = this.partition;
+    this.attempt(() => {
+      // An epoch that begins at the end has no messages yet, and may be one that the leader does not know.
+      const newest = log.epochs().at(-1);
+      if (restarts) log.restartAt(to);
+      else if (to < log.end || (newest !== undefined && newest.firstSequence >= to)) log.truncateTo(to);
+      if (log.end !== to) throw new CommitRunError(`the log ends at ${log.end}, and the leader goes on at ${to}`);
+      this.highWatermark = Math.min(this.highWatermark, to);
+      this.isFollowing = true;
+      this.tellEnd();
+    });
+  }
+
+  onAppend({ highWatermark, run }: Append): void {
+    // After something went wrong, what was under way does not follow on the log.
+    if (!this.isFollowing) return;
+    const { log } = this.partition;
+    this.attempt(() => {
+      if (run.epoch > log.epoch) log.beginEpoch(run.epoch);
+      log.appendCommits(run);
+      this.onMark(highWatermark);
+      this.tellEnd();
+    });
+  }
+
+  onMark(highWatermark: number): void {
+    this.highWatermark = Math.max(this.highWatermark, highWatermark);
+  }
+
+  /** More of the log is on the disk. */
+  logSynced(): void {
+    if (this.isFollowing) this.tellEnd();
+  }
+
+  /** To be called several times a second. */
+  review(nowMs: number): void {
+    if (this.askAtMs !== undefined && nowMs >= this.askAtMs) this.follow();
+  }
+
+  private tellEnd(): void {
+    const { log, number } = this.partition;
+    this.peer?.sendEnd({ partition: number, epoch: this.epoch, end: log.end, synced: Math.min(log.synced, log.end) });
+  }
+
+  /** Whatever fails, the leader is told nothing, and asked again later: what the log has then is found out anew. */
+  private attempt(action: () => void): void {
+    try {
+      action();
+    } catch (error) {
+      this.parts.logger.error(`PARTITION(${this.partition.name}): cannot follow: ${(error as Error).message}`);
+      this.isFollowing = false;
+      this.askAtMs = this.parts.clock.steadyMs() + AGAIN_MS;
+    }
+  }
+
+  private get peer() {
+    return this.parts.peers.get(this.leader);
+  }
+}

@@ -1,0 +1,275 @@
+import { FollowerProgress } from "./follower-progress.ts";
+import { InSyncSet } from "./in-sync-set.ts";
+import { partAt } from "./parting.ts";
+import type { Peer } from "./peer.ts";
+import type { PartitionParts, ReplicationParts, StoredRecord } from "./replica-parts.ts";
+import { encodeFrame, type Follow, type ReplicaEnd } from "./wire.ts";
+
+/** The most bytes of commits in one frame, but for a single commit that has more. */
+const RUN_BYTES = 1024 * 1024;
+/** How much may be under way to one follower: to one that catches up a frame, so that a connection is not full of old messages. */
+const WINDOW_BYTES = 8 * 1024 * 1024;
+const CATCH_UP_WINDOW_BYTES = 1;
+/** For how long the watermark may wait for a follower that joins, and how soon it may again. */
+const JOIN_LIMIT_MS = 50;
+const JOIN_AGAIN_MS = 2_000;
+
+/**
+ * This broker leads a partition in one epoch: it sends its commits to the followers, knows what each of them has, and says up to where
+ * messages may be acknowledged and delivered.
+ *
+ * The high watermark is the lowest end in the in-sync set, which has to have enough members. So a publish that is acknowledged is on all
+ * who may lead next.
+ */
+export class Leader {
+  /** Publishes wait, as another broker is to lead. */
+  isHandingOver = false;
+  private readonly inSync: InSyncSet;
+  private readonly followers = new Map<string, FollowerProgress>();
+  private toldMark = 0;
+  private isOver = false;
+  /** A follower that is about to join: the watermark waits for it a moment, or it would never come up under load. */
+  private joiner: { follower: FollowerProgress; untilMs: number } | undefined;
+  /** The last frame of commits, as all followers that keep up get the same one. */
+  private lastFrame: { from: number; end: number; mark: number; bytes: number; frame: Buffer } | undefined;
+
+  /**
+   * @param highWatermark below it everything was acknowledged in earlier epochs; there may be more
+   * @param onRecord gets newer records than this leader has seen
+   */
+  constructor(
+    readonly epoch: number,
+    public highWatermark: number,
+    stored: StoredRecord,
+    private readonly parts: ReplicationParts,
+    private readonly partition: PartitionParts,
+    onRecord: (stored: StoredRecord) => void,
+  ) {
+    this.inSync = new InSyncSet(partition.key, stored, parts.writer, (newer) => {
+      if (newer !== undefined) onRecord(newer);
+      if (!this.isOver) this.review();
+    });
+    for (const uid of stored.value.replicas) if (uid !== parts.uid) this.followers.set(uid, new FollowerProgress(uid, this.nowMs));
+    partition.host.onHighWatermark(highWatermark);
+    for (const uid of this.followers.keys()) this.announceTo(parts.peers.get(uid));
+    this.advance();
+  }
+
+  /** Why nothing may be published; undefined: it may. */
+  get refusal(): string | undefined {
+    if (this.isHandingOver) return "the partition gets another leader";
+    const { length } = this.inSync.members;
+    const { minInSync } = this.partition.host;
+    return length < minInSync ? `${length} of ${minInSync} replicas are in sync` : undefined;
+  }
+
+  /** Another broker leads, or none: this one says nothing about the partition any more. */
+  stop(): void {
+    this.isOver = true;
+  }
+
+  // ---- what happens
+
+  /** The record in etcd is another one, and this broker still leads in this epoch. */
+  update(stored: StoredRecord): void {
+    const { replicas } = stored.value;
+    this.inSync.update(stored);
+    for (const uid of this.followers.keys()) if (!replicas.includes(uid)) this.followers.delete(uid);
+    for (const uid of replicas) {
+      if (uid === this.parts.uid || this.followers.has(uid)) continue;
+      this.followers.set(uid, new FollowerProgress(uid, this.nowMs));
+      this.announceTo(this.parts.peers.get(uid));
+    }
+    this.advance();
+  }
+
+  /** This broker's log has more, in its file or on its disk. */
+  logGrew(): void {
+    for (const follower of this.followers.values()) {
+      // It is waited for from now on, if it had everything.
+      follower.waitedMs(this.endOf(follower), this.log.end, this.nowMs);
+      this.sendTo(follower);
+    }
+    this.lastFrame = undefined;
+    this.advance();
+  }
+
+  peerUp(peer: Peer): void {
+    if (this.followers.has(peer.uid)) this.announceTo(peer);
+  }
+
+  peerDown(peer: Peer): void {
+    this.followers.get(peer.uid)?.lost();
+    this.review();
+  }
+
+  /** A follower of this epoch says what it has. */
+  onFollow(peer: Peer, { ask, start, end, epochs }: Follow): void {
+    const follower = this.followers.get(peer.uid);
+    if (follower === undefined) return;
+    const { log } = this;
+    const { to, restarts } = partAt({ start: log.start, end: log.end, epochs: log.epochs() }, { start, end, epochs });
+    follower.ask = ask;
+    this.part(peer, follower, to, restarts);
+    this.sendTo(follower);
+    this.review();
+  }
+
+  onEnd(peer: Peer, end: ReplicaEnd): void {
+    const follower = this.followers.get(peer.uid);
+    if (follower?.answered(end) !== true) return;
+    this.sendTo(follower);
+    this.admit(follower);
+    this.advance();
+  }
+
+  /** To be called several times a second. */
+  review(): void {
+    this.dropJoiner();
+    for (const follower of this.followers.values()) this.sendTo(follower);
+    this.advance();
+    if (this.inSync.isChanging) return;
+    const { members } = this.inSync;
+    const staying = members.filter((uid) => !this.mustLeave(uid));
+    if (staying.length < members.length) this.inSync.change(staying);
+    for (const follower of this.followers.values()) this.admit(follower);
+  }
+
+  /** Tells followers the watermark with the next beat, if it has changed. */
+  markBeat(): void {
+    if (this.toldMark === this.highWatermark) return;
+    this.toldMark = this.highWatermark;
+    const { number } = this.partition;
+    for (const { uid, isFollowing } of this.followers.values())
+      if (isFollowing) this.parts.peers.get(uid)?.sendMark({ partition: number, epoch: this.epoch, highWatermark: this.highWatermark });
+  }
+
+  /** This process stood still. */
+  forgiveSilence(nowMs: number): void {
+    for (const follower of this.followers.values()) follower.waitAnew(nowMs);
+  }
+
+  /** Whether another broker has everything that this one has, and may lead. */
+  mayHandTo(uid: string): boolean {
+    const follower = this.followers.get(uid);
+    const isComplete = follower !== undefined && this.endOf(follower) === this.log.end && this.highWatermark === this.log.end;
+    return isComplete && this.inSync.has(uid) && !this.inSync.isChanging;
+  }
+
+  /** @param onEnd called when it is known whether etcd has it */
+  handTo(uid: string, onEnd: () => void): void {
+    this.inSync.handTo(uid, onEnd);
+  }
+
+  // ---- the watermark
+
+  /** Brings the high watermark on, if it may. */
+  private advance(): void {
+    if (!this.mayAdvance) return;
+    const counted = this.joiner === undefined ? Number.POSITIVE_INFINITY : this.endOf(this.joiner.follower);
+    const lowest = this.inSync.members.reduce((low, uid) => Math.min(low, this.endOfMember(uid)), counted);
+    if (lowest <= this.highWatermark) return;
+    this.highWatermark = lowest;
+    this.partition.host.onHighWatermark(lowest);
+  }
+
+  /** A leader alone in its set is not held up by anybody who would know of another leader: its lease has to hold. */
+  private get mayAdvance(): boolean {
+    const { members } = this.inSync;
+    return members.length >= this.partition.host.minInSync && (members.length > 1 || this.parts.lease.holds);
+  }
+
+  private endOfMember(uid: string): number {
+    if (uid === this.parts.uid) return this.isSynced ? this.log.synced : this.log.end;
+    const follower = this.followers.get(uid);
+    return follower === undefined ? -1 : this.endOf(follower);
+  }
+
+  /** What counts of what a follower has. */
+  private endOf({ end, synced }: FollowerProgress): number {
+    return this.isSynced ? synced : end;
+  }
+
+  // ---- the in-sync set
+
+  /** It is gone, keeps the others waiting, or has lost what it had. */
+  private mustLeave(uid: string): boolean {
+    if (uid === this.parts.uid) return false;
+    const follower = this.followers.get(uid);
+    if (follower === undefined || follower.isGone || this.parts.peers.get(uid)?.isRefused) return true;
+    const has = this.endOf(follower);
+    if (has >= 0 && has < this.highWatermark) return true;
+    return follower.waitedMs(has, this.log.end, this.nowMs) > this.parts.settings.lagMs;
+  }
+
+  /** Takes a follower into the set that has what was acknowledged, and to which everything else is under way. */
+  private admit(follower: FollowerProgress): void {
+    if (this.inSync.isChanging || this.inSync.has(follower.uid) || !follower.isFollowing || follower.sent < this.log.end) return;
+    if (this.endOf(follower) >= this.highWatermark) {
+      this.joiner = undefined;
+      this.inSync.change([...this.inSync.members, follower.uid]);
+    } else if (this.joiner === undefined && this.nowMs >= follower.mayJoinMs) {
+      this.joiner = { follower, untilMs: this.nowMs + JOIN_LIMIT_MS };
+      follower.mayJoinMs = this.nowMs + JOIN_AGAIN_MS;
+    }
+  }
+
+  private dropJoiner(): void {
+    if (this.joiner === undefined) return;
+    const { follower, untilMs } = this.joiner;
+    if (!follower.isFollowing || this.nowMs > untilMs || !this.followers.has(follower.uid)) this.joiner = undefined;
+  }
+
+  // ---- sending
+
+  private announceTo(peer: Peer | undefined): void {
+    peer?.send({ kind: "lead", partition: this.partition.number, epoch: this.epoch });
+  }
+
+  /** Tells a follower what to keep: commits from there follow. */
+  private part(peer: Peer, follower: FollowerProgress, to: number, restarts: boolean): void {
+    follower.followFrom(to, this.nowMs);
+    peer.send({ kind: "part", partition: this.partition.number, epoch: this.epoch, ask: follower.ask, to, restarts });
+  }
+
+  private sendTo(follower: FollowerProgress): void {
+    const peer = this.parts.peers.get(follower.uid);
+    if (peer === undefined || !follower.isFollowing) return;
+    const isInSync = this.inSync.has(follower.uid);
+    const window = isInSync || follower === this.joiner?.follower ? WINDOW_BYTES : CATCH_UP_WINDOW_BYTES;
+    while (follower.sent < this.log.end && follower.inFlightBytes < window && !peer.isFull) {
+      if (!isInSync && !this.parts.catchUp.hasLeft) return;
+      // What comes next was removed meanwhile, as it was finished.
+      if (follower.sent < this.log.start) this.part(peer, follower, this.log.start, true);
+      const next = this.frameFrom(follower.sent);
+      if (next === undefined) return;
+      if (!isInSync) this.parts.catchUp.take(next.bytes);
+      peer.sendEncoded(next.frame);
+      follower.sentUpTo(next.end, next.bytes);
+    }
+  }
+
+  /** The commits from a sequence on, as a frame; undefined where the log cannot give them. */
+  private frameFrom(from: number): { end: number; bytes: number; frame: Buffer } | undefined {
+    const { lastFrame: last, highWatermark: mark } = this;
+    if (last?.from === from && last.mark === mark && last.end === this.log.end) return last;
+    const run = this.log.commitsFrom(from, RUN_BYTES);
+    if (run === undefined || run.isGap) return undefined;
+    const { firstSequence, count } = run.commits[run.commits.length - 1];
+    const frame = encodeFrame({ kind: "append", partition: this.partition.number, epoch: this.epoch, highWatermark: mark, run });
+    this.lastFrame = { from, end: firstSequence + count, mark, bytes: run.bytes.length, frame };
+    return this.lastFrame;
+  }
+
+  private get log() {
+    return this.partition.log;
+  }
+
+  private get isSynced(): boolean {
+    return this.partition.host.durability === "fsync";
+  }
+
+  private get nowMs(): number {
+    return this.parts.clock.steadyMs();
+  }
+}

@@ -1,0 +1,49 @@
+import type { NetworkListener } from "../net/network.ts";
+import { Greeting } from "./greeting.ts";
+import { Peer, type PeerEvents, type PeerParts } from "./peer.ts";
+
+/** All other brokers of the cluster. */
+export class Peers {
+  private readonly byUid = new Map<string, Peer>();
+  private readonly listener: NetworkListener;
+
+  /** @param address where others reach this broker @throws StartError if it cannot listen there */
+  constructor(
+    private readonly parts: PeerParts,
+    address: string,
+    private readonly events: PeerEvents,
+  ) {
+    this.listener = parts.network.listen(address, (connection) => {
+      const known = (uid: string) => this.byUid.get(uid) ?? this.add(uid, "");
+      return new Greeting(connection, parts, known);
+    });
+  }
+
+  close(): void {
+    this.listener.close();
+    for (const peer of this.byUid.values()) peer.close();
+  }
+
+  /** @returns undefined for one that was never heard of */
+  get(uid: string): Peer | undefined {
+    return this.byUid.get(uid);
+  }
+
+  all(): IterableIterator<Peer> {
+    return this.byUid.values();
+  }
+
+  /** A broker is alive, and has this address now. */
+  know(uid: string, address: string): void {
+    if (uid === this.parts.hello.uid) return;
+    const known = this.byUid.get(uid);
+    if (known === undefined) this.add(uid, address).start();
+    else known.moveTo(address);
+  }
+
+  private add(uid: string, address: string): Peer {
+    const peer = new Peer(this.parts, uid, address, this.events);
+    this.byUid.set(uid, peer);
+    return peer;
+  }
+}

@@ -1,0 +1,104 @@
+import type { Clock, Timer } from "../../base/clock.ts";
+import type { Etcd, EtcdEntry } from "../etcd/etcd.ts";
+import { MAX_TXN_OPERATIONS } from "../etcd/etcd.ts";
+import { EtcdError } from "../etcd/etcd-error.ts";
+import type { Stored } from "../state/cluster-view.ts";
+import { type PartitionRecord, SHAPES } from "../state/records.ts";
+import { BadValue } from "../state/shape.ts";
+
+/** How long to wait before a change is tried again whose outcome is not known. */
+const AGAIN_MS = 200;
+
+const SHAPE = SHAPES.partitions;
+
+/**
+ * What came of a change: `stored` is the record now, changed by us or by somebody else. Undefined: the change was surely not made and will
+ * not be, as etcd did not take it or the partition is gone.
+ */
+export type OnChanged = (stored: Stored<PartitionRecord> | undefined) => void;
+
+interface Change {
+  readonly key: string;
+  readonly modRevision: number;
+  readonly value: string;
+  readonly onChanged: OnChanged;
+  /** An attempt may have been made, or may yet be. */
+  isUncertain: boolean;
+}
+
+/**
+ * Changes records of partitions, each on the condition that it is as it was known. The changes of one turn go as one transaction, up to 128
+ * of them. If one of them is overtaken by somebody else's change, the others are tried again without it. A change whose outcome
+ * is unknown is tried again until it is known: it is made once at most, as it rests on the revision.
+ */
+export class RecordWriter {
+  private waiting: Change[] = [];
+  private isAsked = false;
+  private isClosed = false;
+  private readonly timers = new Set<Timer>();
+
+  constructor(
+    private readonly etcd: Etcd,
+    private readonly clock: Clock,
+  ) {}
+
+  close(): void {
+    this.isClosed = true;
+    for (const timer of this.timers) this.clock.cancel(timer);
+  }
+
+  /** @param stored what the change rests on */
+  change(key: string, stored: Stored<PartitionRecord>, record: PartitionRecord, onChanged: OnChanged): void {
+    this.add([{ key, modRevision: stored.modRevision, value: SHAPE.write(record), onChanged, isUncertain: false }]);
+  }
+
+  private add(changes: readonly Change[]): void {
+    this.waiting.push(...changes);
+    if (this.isAsked || this.waiting.length === 0) return;
+    this.isAsked = true;
+    this.clock.callAfterTurn(() => {
+      this.isAsked = false;
+      const waiting = this.waiting.splice(0);
+      while (waiting.length > 0 && !this.isClosed) void this.write(waiting.splice(0, MAX_TXN_OPERATIONS));
+    });
+  }
+
+  private async write(changes: readonly Change[]): Promise<void> {
+    const result = await this.etcd.txn(
+      changes.map(({ key, modRevision }) => ({ key, modRevision })),
+      changes.map(({ key, value }) => ({ put: key, value })),
+      changes.map(({ key }) => ({ get: key })),
+    );
+    if (this.isClosed) return;
+    if (result instanceof EtcdError) return this.failed(changes, result);
+    const { succeeded, revision, entries } = result;
+    if (succeeded) for (const { value, onChanged } of changes) onChanged(storedOf({ value, modRevision: revision, lease: "" }));
+    else this.overtaken(changes, entries);
+  }
+
+  private overtaken(changes: readonly Change[], entries: readonly (EtcdEntry | undefined)[]): void {
+    this.add(changes.filter(({ modRevision }, i) => entries[i]?.modRevision === modRevision));
+    for (const [i, { modRevision, onChanged }] of changes.entries()) {
+      const entry = entries[i];
+      if (entry?.modRevision !== modRevision) onChanged(entry === undefined ? undefined : storedOf(entry));
+    }
+  }
+
+  private failed(changes: readonly Change[], { outcome }: EtcdError): void {
+    if (outcome === "unknown") for (const change of changes) change.isUncertain = true;
+    const uncertain = changes.filter(({ isUncertain }) => isUncertain);
+    for (const { isUncertain, onChanged } of changes) if (!isUncertain) onChanged(undefined);
+    if (uncertain.length === 0) return;
+    const timer = this.clock.callAfter(AGAIN_MS, () => {
+      this.timers.delete(timer);
+      this.add(uncertain);
+    });
+    this.timers.add(timer);
+  }
+}
+
+/** @returns undefined for a value that cannot be read */
+function storedOf({ value, modRevision, lease }: Pick<EtcdEntry, "value" | "modRevision" | "lease">): Stored<PartitionRecord> | undefined {
+  const record = SHAPE.read(value);
+  return record instanceof BadValue ? undefined : { value: record, modRevision, lease };
+}

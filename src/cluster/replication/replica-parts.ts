@@ -1,0 +1,46 @@
+import type { Clock } from "../../base/clock.ts";
+import type { Logger } from "../../base/logger.ts";
+import type { Stored } from "../state/cluster-view.ts";
+import type { PartitionRecord } from "../state/records.ts";
+import type { ByteRate } from "./byte-rate.ts";
+import type { Peers } from "./peers.ts";
+import type { RecordWriter } from "./record-writer.ts";
+import type { ReplicaHost, ReplicaLog, ReplicaMemory } from "./replica-log.ts";
+
+export interface ReplicationSettings {
+  /** A follower that has not taken what it was sent for this long leaves the in-sync set. */
+  readonly lagMs: number;
+  /** A leader that was not heard for this long is taken for dead. */
+  readonly suspectMs: number;
+}
+
+/** What all replicas of one broker share. */
+export interface ReplicationParts {
+  /** The data path's. */
+  readonly uid: string;
+  readonly clock: Clock;
+  readonly settings: ReplicationSettings;
+  readonly peers: Peers;
+  readonly writer: RecordWriter;
+  /** This broker's own in etcd. */
+  readonly lease: { readonly holds: boolean };
+  /** Bounds what followers read that are not in sync. */
+  readonly catchUp: ByteRate;
+  readonly logger: Logger;
+}
+
+/** One partition on this broker. */
+export interface PartitionParts {
+  /** The key of its record. */
+  readonly key: string;
+  /** `TOPIC/PARTITION`, for log lines. */
+  readonly name: string;
+  /** The prefix of its message ids, which names it between brokers. */
+  readonly number: number;
+  readonly log: ReplicaLog;
+  readonly memory: ReplicaMemory;
+  readonly host: ReplicaHost;
+}
+
+/** A partition's record as etcd had it. */
+export type StoredRecord = Stored<PartitionRecord>;

@@ -1,0 +1,232 @@
+import { Follower } from "./follower.ts";
+import { Leader } from "./leader.ts";
+import type { Peer } from "./peer.ts";
+import type { PartitionParts, ReplicationParts, StoredRecord } from "./replica-parts.ts";
+import type { Append, Mark, PartitionFrame, ReplicaEnd } from "./wire.ts";
+
+/**
+ * One partition on this broker. Its record in etcd says who leads, and a leader says so itself: whichever has the newest epoch counts.
+ * Nothing of an older epoch than the newest one known is accepted, after restarts neither.
+ */
+export class Replica {
+  /** The newest record that is known. */
+  stored: StoredRecord | undefined;
+  private role: Leader | Follower | undefined;
+  /** The newest epoch that is known. */
+  private epoch: number;
+  /** It may lead: see ReplicaMemory.isWhole. */
+  private isWhole: boolean;
+  /** A change of the record is under way that makes this broker leader, or takes it out of the in-sync set. */
+  private isChanging = false;
+  private highWatermark = 0;
+
+  constructor(
+    private readonly parts: ReplicationParts,
+    readonly partition: PartitionParts,
+  ) {
+    this.epoch = partition.memory.epoch;
+    this.isWhole = partition.memory.isWhole;
+  }
+
+  get leading(): Leader | undefined {
+    return this.role instanceof Leader ? this.role : undefined;
+  }
+
+  /** Why nothing may be published here; undefined: it may. */
+  get refusal(): string | undefined {
+    return this.role instanceof Leader ? this.role.refusal : "this broker does not lead the partition";
+  }
+
+  /** The leader that this broker would take over from: its uid, or "" for none; undefined: it must not lead now. */
+  get replaceable(): string | undefined {
+    if (this.stored === undefined || this.isChanging || !this.isWhole || this.leading !== undefined) return undefined;
+    const { leader, epoch, inSync } = this.stored.value;
+    return inSync.includes(this.parts.uid) && epoch === this.epoch ? leader : undefined;
+  }
+
+  /** How many others are to try before this one, if they can. */
+  place(isDead: (uid: string) => boolean): number {
+    const { replicas = [], inSync = [], leader = "" } = this.stored?.value ?? {};
+    const candidates = replicas.filter((uid) => uid !== leader && inSync.includes(uid) && !isDead(uid));
+    return Math.max(0, candidates.indexOf(this.parts.uid));
+  }
+
+  // ---- who leads
+
+  onRecord(stored: StoredRecord): void {
+    if (stored.modRevision <= (this.stored?.modRevision ?? 0)) return;
+    this.stored = stored;
+    const { leader, epoch, inSync } = stored.value;
+    if (!inSync.includes(this.parts.uid)) this.becameWhole();
+    if (this.isStale(epoch)) return;
+    if (leader === this.parts.uid) return this.onOwnRecord(stored);
+    if (this.role instanceof Follower && this.role.epoch === epoch && this.role.leader === leader) return this.leaveUnlessWhole();
+    this.follow(leader, epoch);
+  }
+
+  private onOwnRecord(stored: StoredRecord): void {
+    const { epoch } = stored.value;
+    if (this.leading?.epoch === epoch) return this.leading.update(stored);
+    this.leaveUnlessWhole();
+    // In an epoch that it led before it was restarted it may have told others what its log does not have any more. It takes a new one.
+    if (epoch > this.epoch && this.isWhole) this.lead(stored);
+  }
+
+  /** Another broker says that it leads. */
+  private onLead(peer: Peer, epoch: number): void {
+    const known = this.followed(peer, { epoch });
+    if (known === undefined) this.follow(peer.uid, epoch);
+    else known.announced();
+  }
+
+  private lead(stored: StoredRecord): void {
+    const { log, memory, name } = this.partition;
+    const { epoch } = stored.value;
+    this.step();
+    try {
+      memory.saveEpoch(epoch);
+      this.epoch = epoch;
+      if (log.epoch < epoch) log.beginEpoch(epoch);
+    } catch (error) {
+      // The record says that it leads, in an epoch in which it has not told anybody anything. Others may take over.
+      this.parts.logger.error(`PARTITION(${name}): cannot lead: ${(error as Error).message}`);
+      this.isWhole = false;
+      return this.leaveUnlessWhole();
+    }
+    this.parts.logger.info(`PARTITION(${name}): leader of epoch ${epoch} at ${log.end}, in sync: ${stored.value.inSync.join(" ")}`);
+    this.partition.host.onRole({ name: "leader", epoch });
+    this.role = new Leader(epoch, Math.min(this.highWatermark, log.end), stored, this.parts, this.partition, (newer) =>
+      this.onRecord(newer),
+    );
+  }
+
+  /** @param leader "": there is none */
+  private follow(leader: string, epoch: number): void {
+    const { memory, name, host } = this.partition;
+    this.step();
+    if (epoch > this.epoch) {
+      try {
+        memory.saveEpoch(epoch);
+      } catch (error) {
+        return this.parts.logger.error(`PARTITION(${name}): cannot follow epoch ${epoch}: ${(error as Error).message}`);
+      }
+      this.epoch = epoch;
+    }
+    this.leaveUnlessWhole();
+    if (leader === "") return host.onRole({ name: "out", epoch });
+    host.onRole({ name: "follower", epoch, leader });
+    this.role = new Follower(epoch, leader, this.highWatermark, this.parts, this.partition);
+  }
+
+  /** Ends what this broker was. */
+  private step(): void {
+    if (this.role === undefined) return;
+    this.highWatermark = this.role.highWatermark;
+    if (this.role instanceof Leader) this.role.stop();
+    this.role = undefined;
+    this.partition.host.onRole({ name: "out", epoch: this.epoch });
+  }
+
+  /** Whether an epoch is older than the newest one known. */
+  private isStale(epoch: number): boolean {
+    return epoch < this.epoch;
+  }
+
+  // ---- changes of the record
+
+  /** Makes this broker the leader, if nobody changed the record meanwhile. @param isDead who is not to be in the in-sync set */
+  takeOver(isDead: (uid: string) => boolean): void {
+    if (this.stored === undefined || this.replaceable === undefined) return;
+    const { uid } = this.parts;
+    const { epoch, inSync } = this.stored.value;
+    this.change({ leader: uid, epoch: epoch + 1, inSync: inSync.filter((one) => one === uid || !isDead(one)) });
+  }
+
+  /** A replica that may lack something leaves the in-sync set, unless nobody has more: then it is the best there is. */
+  private leaveUnlessWhole(): void {
+    if (this.isWhole || this.stored === undefined || this.isChanging) return;
+    const { uid, logger } = this.parts;
+    const { leader, inSync } = this.stored.value;
+    const others = inSync.filter((one) => one !== uid);
+    if (others.length > 0) return this.change({ leader: leader === uid ? "" : leader, inSync: others });
+    logger.warn(`PARTITION(${this.partition.name}): the only replica in sync may have lost messages, and goes on with what it has`);
+    this.becameWhole();
+  }
+
+  private becameWhole(): void {
+    if (this.isWhole) return;
+    this.isWhole = true;
+    this.partition.memory.becameWhole();
+  }
+
+  private change(changes: Partial<StoredRecord["value"]>): void {
+    const { stored } = this;
+    if (stored === undefined) return;
+    this.isChanging = true;
+    this.parts.writer.change(this.partition.key, stored, { ...stored.value, ...changes }, (newer) => {
+      this.isChanging = false;
+      if (newer !== undefined) this.onRecord(newer);
+    });
+  }
+
+  // ---- what happens
+
+  /** The log has more, in its file or on its disk. */
+  logGrew(): void {
+    if (this.role instanceof Leader) this.role.logGrew();
+    else this.role?.logSynced();
+  }
+
+  /** To be called several times a second. */
+  review(nowMs: number): void {
+    if (this.role instanceof Leader) this.role.review();
+    else this.role?.review(nowMs);
+    this.leaveUnlessWhole();
+  }
+
+  peerUp(peer: Peer): void {
+    if (this.role instanceof Leader) this.role.peerUp(peer);
+    else if (this.role?.leader === peer.uid) this.role.follow();
+  }
+
+  peerDown(peer: Peer): void {
+    if (this.role instanceof Leader) this.role.peerDown(peer);
+  }
+
+  onFrame(peer: Peer, frame: PartitionFrame): void {
+    if (this.isStale(frame.epoch)) return this.reject(peer, frame);
+    switch (frame.kind) {
+      case "lead":
+        return this.onLead(peer, frame.epoch);
+      case "reject":
+        if (this.role instanceof Leader && frame.epoch > this.role.epoch) this.step();
+        return;
+      case "follow":
+        if (this.leading?.epoch === frame.epoch) this.leading.onFollow(peer, frame);
+        return;
+      case "part":
+        return this.followed(peer, frame)?.onPart(frame);
+      case "append":
+        return this.followed(peer, frame)?.onAppend(frame);
+    }
+  }
+
+  onEnd(peer: Peer, end: ReplicaEnd): void {
+    if (this.leading?.epoch === end.epoch) this.leading.onEnd(peer, end);
+  }
+
+  onMark(peer: Peer, mark: Mark): void {
+    this.followed(peer, mark)?.onMark(mark.highWatermark);
+  }
+
+  private followed(peer: Peer, { epoch }: Pick<Append, "epoch">): Follower | undefined {
+    return this.role instanceof Follower && this.role.leader === peer.uid && this.role.epoch === epoch ? this.role : undefined;
+  }
+
+  /** The other one does not know the newest epoch yet. If this broker leads in it, it says so. */
+  private reject(peer: Peer, { kind, partition }: PartitionFrame): void {
+    if (kind === "reject") return;
+    const answer = this.leading === undefined ? "reject" : "lead";
+    peer.send({ kind: answer, partition, epoch: this.epoch });
+  }
+}

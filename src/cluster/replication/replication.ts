@@ -1,0 +1,105 @@
+import type { Clock, Timer } from "../../base/clock.ts";
+import type { Logger } from "../../base/logger.ts";
+import { Election } from "../election/election.ts";
+import type { Etcd } from "../etcd/etcd.ts";
+import type { Network } from "../net/network.ts";
+import { ByteRate } from "./byte-rate.ts";
+import { Peers } from "./peers.ts";
+import { RecordWriter } from "./record-writer.ts";
+import { Replica } from "./replica.ts";
+import type { PartitionParts, ReplicationParts, ReplicationSettings } from "./replica-parts.ts";
+import type { Hello } from "./wire.ts";
+
+/** How often it is looked whether a leader is gone; every second time replicas are reviewed, and every fourth time peers hear a beat. */
+const PULSE_MS = 50;
+const PULSES_PER_REVIEW = 2;
+const PULSES_PER_BEAT = 4;
+/** A pulse that comes later than this means that the process stood still. */
+const STALL_MS = 250;
+
+export interface ReplicationOptions {
+  readonly clock: Clock;
+  readonly etcd: Etcd;
+  readonly network: Network;
+  /** A number in [0, 1). */
+  readonly random: () => number;
+  readonly hello: Hello;
+  /** Where other brokers reach this one. */
+  readonly address: string;
+  readonly settings: ReplicationSettings & { readonly catchUpBytesPerSecond: number };
+  readonly lease: { readonly holds: boolean };
+  /** Whether a data path's broker has its key in etcd, as far as that is known. */
+  readonly isAlive: (uid: string) => boolean;
+  readonly logger: Logger;
+}
+
+/** All replicas of this broker. */
+export class Replication {
+  readonly peers: Peers;
+  private readonly byNumber = new Map<number, Replica>();
+  private readonly parts: ReplicationParts;
+  private readonly election: Election;
+  private timer: Timer | undefined;
+  private pulses = 0;
+  private pulsedMs: number;
+
+  constructor(private readonly options: ReplicationOptions) {
+    const { clock, etcd, network, random, hello, address, settings, lease, logger } = options;
+    this.peers = new Peers({ clock, network, random, hello }, address, {
+      onUp: (peer) => this.each((replica) => replica.peerUp(peer)),
+      onDown: (peer) => this.each((replica) => replica.peerDown(peer)),
+      onTrouble: (peer, error) => logger.warn(`PEER(${peer.uid}): ${error.message}`),
+      onFrame: (peer, frame) => {
+        if (frame.kind === "ends") for (const end of frame.ends) this.byNumber.get(end.partition)?.onEnd(peer, end);
+        else if (frame.kind === "beat") for (const mark of frame.marks) this.byNumber.get(mark.partition)?.onMark(peer, mark);
+        else this.byNumber.get(frame.partition)?.onFrame(peer, frame);
+      },
+    });
+    const writer = new RecordWriter(etcd, clock);
+    const catchUp = new ByteRate(clock, settings.catchUpBytesPerSecond);
+    this.parts = { uid: hello.uid, clock, settings, peers: this.peers, writer, lease, catchUp, logger };
+    this.election = new Election(this.parts, options.isAlive);
+    this.pulsedMs = clock.steadyMs();
+  }
+
+  start(): void {
+    this.timer = this.options.clock.callAfter(PULSE_MS, () => this.pulse());
+  }
+
+  close(): void {
+    if (this.timer !== undefined) this.options.clock.cancel(this.timer);
+    this.parts.writer.close();
+    this.peers.close();
+  }
+
+  /** Takes part in a partition. Its record is to be given to it next. */
+  add(partition: PartitionParts): Replica {
+    const replica = new Replica(this.parts, partition);
+    this.byNumber.set(partition.number, replica);
+    return replica;
+  }
+
+  private each(action: (replica: Replica) => void): void {
+    for (const replica of this.byNumber.values()) action(replica);
+  }
+
+  private pulse(): void {
+    this.timer = this.options.clock.callAfter(PULSE_MS, () => this.pulse());
+    const nowMs = this.options.clock.steadyMs();
+    if (nowMs - this.pulsedMs > STALL_MS) this.forgiveSilence(nowMs);
+    this.pulsedMs = nowMs;
+    this.pulses++;
+    if (this.pulses % PULSES_PER_REVIEW === 0) this.each((replica) => replica.review(nowMs));
+    if (this.pulses % PULSES_PER_BEAT === 0) {
+      this.each(({ leading }) => leading?.markBeat());
+      for (const peer of this.peers.all()) peer.beat();
+    }
+    this.election.look(nowMs, this.byNumber.values());
+  }
+
+  /** This process stood still, and has not read what others said meanwhile. */
+  private forgiveSilence(nowMs: number): void {
+    for (const peer of this.peers.all()) peer.forgiveSilence(nowMs);
+    this.each(({ leading }) => leading?.forgiveSilence(nowMs));
+  }
+}
