@@ -1,0 +1,65 @@
+import { InSyncSet } from "../../../src/cluster/replication/in-sync-set.ts";
+import { Leader } from "../../../src/cluster/replication/leader.ts";
+import { Replica } from "../../../src/cluster/replication/replica.ts";
+import { SimDisk } from "./sim-log.ts";
+
+/** A member of a class that is replaced by one that is wrong, so that the simulator shows that it would notice. */
+export interface BrokenVariant {
+  readonly what: string;
+  readonly prototype: object;
+  readonly member: string;
+  readonly descriptor: PropertyDescriptor;
+}
+
+/** The private members that the replacements use. */
+interface Inside {
+  readonly parts: { readonly uid: string };
+  readonly log: { readonly end: number };
+  readonly stored: { readonly value: { readonly inSync: readonly string[]; readonly leader: string } } | undefined;
+  readonly changing: readonly string[] | undefined;
+  readonly inSync: InSyncSet;
+  readonly leading: Leader | undefined;
+  readonly isChanging: boolean;
+  isWhole: boolean;
+}
+
+function method(what: string, prototype: object, member: string, value: (this: Inside, ...values: never[]) => unknown): BrokenVariant {
+  return { what, prototype, member, descriptor: { value, configurable: true, writable: true } };
+}
+
+function getter(what: string, prototype: object, member: string, get: (this: Inside) => unknown): BrokenVariant {
+  return { what, prototype, member, descriptor: { get, configurable: true } };
+}
+
+export const BROKEN_VARIANTS: readonly BrokenVariant[] = [
+  method("the epoch is not checked", Replica.prototype, "isStale", () => false),
+  method("a publish is answered before the followers have it", Leader.prototype, "endOf", function () {
+    return this.log.end;
+  }),
+  getter("a shrink counts before etcd has it", InSyncSet.prototype, "members", function () {
+    return this.changing ?? this.stored?.value.inSync;
+  }),
+  getter("one that joins does not count before etcd has answered", InSyncSet.prototype, "members", function () {
+    return this.stored?.value.inSync;
+  }),
+  method("a damaged tail is trusted", SimDisk.prototype, "isDamaged", () => false),
+  method("the newest epoch is forgotten at a restart", SimDisk.prototype, "saveEpoch", () => {}),
+  method("a replica that may have lost something stays in sync", Replica.prototype, "leaveUnlessWhole", function () {
+    this.isWhole = true;
+  }),
+  getter("a replica that is not in sync takes over", Replica.prototype, "replaceable", function () {
+    return this.isChanging || this.leading !== undefined ? undefined : this.stored?.value.leader;
+  }),
+  method("a follower joins before it has caught up", Leader.prototype, "admit", function (follower: { uid: string; isFollowing: boolean }) {
+    if (this.inSync.isChanging || this.inSync.has(follower.uid) || !follower.isFollowing) return;
+    this.inSync.change([...this.inSync.members, follower.uid]);
+  }),
+];
+
+/** @returns what mends it */
+export function breakIt({ prototype, member, descriptor }: BrokenVariant): Disposable {
+  const right = Object.getOwnPropertyDescriptor(prototype, member);
+  if (right === undefined) throw new Error(`there is no ${member} any more`);
+  Object.defineProperty(prototype, member, descriptor);
+  return { [Symbol.dispose]: () => Object.defineProperty(prototype, member, right) };
+}

@@ -1,0 +1,233 @@
+import { SHAPES } from "../../../src/cluster/state/records.ts";
+import { ReplicationChecks, Violation } from "./replication-checks.ts";
+import { KEYS, PARTITION_KEY, PREFIX, SimBroker, type SimSite, TOPIC } from "./sim-broker.ts";
+import { SimDisk } from "./sim-log.ts";
+import { SimNetwork } from "./sim-network.ts";
+import type { SimNode } from "./sim-node.ts";
+import { SimWorld } from "./sim-world.ts";
+
+/** How long faults go on, and within which time everything is as it should be afterwards, ms of simulated time. */
+const FAULTS_MS = 12_000;
+const HEALING_MS = 60_000;
+/** No fault lasts longer than this. */
+const LONGEST_FAULT_MS = 4_000;
+const TOPIC_UID = "00000000000000ff";
+
+/** A machine: what is left when its process ends. */
+interface Machine {
+  readonly name: string;
+  readonly uid: string;
+  readonly disk: SimDisk;
+  runs: number;
+  node: SimNode;
+  broker: SimBroker | undefined;
+}
+
+/** One schedule: brokers with one partition, clients that publish, and faults of all kinds, from one seed. */
+export class ReplicationRun {
+  readonly world: SimWorld;
+  readonly checks: ReplicationChecks;
+  private readonly network: SimNetwork;
+  private readonly site: SimSite;
+  private readonly machines: Machine[];
+  private nextMessage = 1;
+  private isHealing = false;
+
+  constructor(seed: number) {
+    this.world = new SimWorld(seed);
+    const { time, random } = this.world;
+    this.network = new SimNetwork(time, random);
+    const replicas = random.pick([2, 3, 3, 3, 4, 5]);
+    const durability = random.pick(["write", "fsync"] as const);
+    this.machines = Array.from({ length: replicas }, (_, i): Machine => {
+      const name = `n${i}`;
+      return { name, uid: `${i + 1}`.repeat(16), disk: new SimDisk(durability), runs: 0, node: this.world.node(name), broker: undefined };
+    });
+    const minInSync = random.pick([Math.floor(replicas / 2) + 1, Math.floor(replicas / 2) + 1, 1]);
+    this.checks = new ReplicationChecks(this.world, new Map(this.machines.map(({ uid, disk }) => [uid, disk])), minInSync);
+    const disk = { failure: 0, syncMs: random.pick([1, 20, 300]) };
+    this.site = { world: this.world, network: this.network, watch: this.checks, minInSync, disk };
+  }
+
+  /** @throws Violation */
+  play(): void {
+    const { time, random, etcd } = this.world;
+    this.putRecord();
+    for (const machine of this.machines) this.boot(machine);
+    time.advance(random.int(0, 3_000));
+    etcd.faults = random.chance(0.5) ? this.world.randomEtcdFaults() : etcd.faults;
+    if (random.chance(0.5)) {
+      this.network.faults = {
+        ...this.network.faults,
+        delayMs: random.pick([1, 5, 30]),
+        slow: random.pick([0, 0.01, 0.05]),
+        slowMs: random.pick([50, 500, 2_000]),
+        reset: random.pick([0, 0, 0.005]),
+      };
+    }
+    if (random.chance(0.3)) Object.assign(this.site.disk, { failure: 0.01 });
+    this.publishForEver();
+    const untilMs = time.nowMs + FAULTS_MS;
+    while (time.nowMs < untilMs) {
+      time.advance(random.int(10, random.pick([100, 1_500])));
+      this.checks.throwIfViolated();
+      this.fault();
+    }
+    this.heal();
+  }
+
+  private putRecord(): void {
+    const replicas = this.machines.map(({ uid }) => uid);
+    const record = { uid: TOPIC_UID, prefix: PREFIX, replicas, leader: "", epoch: 0, inSync: replicas };
+    this.world.etcd.store.txn([], [{ put: PARTITION_KEY, value: SHAPES.partitions.write(record) }], []);
+    this.world.note(`${KEYS.topic(TOPIC)} on ${replicas.length}`);
+  }
+
+  // ---- machines
+
+  private boot(machine: Machine): void {
+    if (machine.broker !== undefined) return;
+    machine.runs++;
+    machine.node = this.world.node(machine.name);
+    this.network.lightUp(machine.name);
+    this.world.note(`${machine.name} starts with ${machine.disk.end}, whole: ${machine.disk.isWhole}`);
+    machine.broker = new SimBroker(this.site, machine.node, machine.uid, machine.disk, `run${machine.runs}`);
+  }
+
+  private stop(machine: Machine, losesPower: boolean): void {
+    if (machine.broker === undefined) return;
+    this.world.note(`${machine.name} ${losesPower ? "loses power" : "is killed"} at ${machine.disk.end}`);
+    this.network.end(machine.node, losesPower);
+    if (losesPower) machine.disk.cutPower(this.world.random);
+    machine.broker = undefined;
+  }
+
+  /** With the durability `write`, messages are lost when all replicas in sync lose power: some other one has to keep what it has. */
+  private mayLosePower({ uid, disk }: Machine): boolean {
+    const { inSync } = this.checks.record;
+    if (disk.durability === "fsync") return true;
+    return this.machines.some((other) => other.uid !== uid && inSync.includes(other.uid) && other.disk.isWhole);
+  }
+
+  private later(undo: () => void): void {
+    this.world.time.after(this.world.random.int(20, LONGEST_FAULT_MS), undo);
+  }
+
+  // ---- clients
+
+  private publishForEver(): void {
+    const { time, random } = this.world;
+    time.after(random.int(1, random.pick([10, 100, 500])), () => {
+      const messages = Array.from({ length: random.pick([1, 1, 1, 3, 20]) }, () => this.nextMessage++);
+      const { broker, node } = this.leading() ?? random.pick(this.machines);
+      node.run(() => broker?.publish(messages));
+      if (!this.isHealing) this.publishForEver();
+    });
+  }
+
+  /** One that thinks that it leads. */
+  private leading(): Machine | undefined {
+    const leading = this.machines.filter(({ broker }) => broker?.role.name === "leader");
+    return leading.length === 0 ? undefined : this.world.random.pick(leading);
+  }
+
+  // ---- faults
+
+  private fault(): void {
+    const { random, etcd, time } = this.world;
+    const machine = random.chance(0.5) ? (this.leading() ?? random.pick(this.machines)) : random.pick(this.machines);
+    const other = random.pick(this.machines.filter((one) => one !== machine));
+    switch (random.int(0, 11)) {
+      case 0:
+      case 1:
+        this.stop(machine, false);
+        return this.later(() => this.boot(machine));
+      case 2:
+        if (!this.mayLosePower(machine)) return;
+        this.stop(machine, true);
+        return this.later(() => this.boot(machine));
+      case 3: {
+        const { node } = machine;
+        this.world.note(`${machine.name} stands still`);
+        node.pause();
+        return this.later(() => node.resume());
+      }
+      case 4:
+      case 5:
+        this.world.note(`${machine.name} is cut off from ${other.name}`);
+        this.network.cut(machine.name, other.name);
+        if (random.chance(0.5)) this.network.cut(other.name, machine.name);
+        return this.later(() => {
+          this.network.heal(machine.name, other.name);
+          this.network.heal(other.name, machine.name);
+        });
+      case 6:
+        this.world.note(`${machine.name} is cut off from all others`);
+        for (const { name } of this.machines) {
+          this.network.cut(machine.name, name);
+          if (random.chance(0.8)) this.network.cut(name, machine.name);
+        }
+        if (random.chance(0.5)) etcd.cutOff(machine.name);
+        return this.later(() => {
+          this.network.healAll();
+          etcd.heal(machine.name);
+        });
+      case 7:
+        this.world.note(`${machine.name} is cut off from etcd`);
+        etcd.cutOff(machine.name);
+        return this.later(() => etcd.heal(machine.name));
+      case 8:
+        this.world.note("etcd is away");
+        etcd.setDown(true);
+        return this.later(() => etcd.setDown(false));
+      case 9:
+        if (random.chance(0.5)) etcd.compact();
+        else etcd.electLeader();
+        return;
+      case 10:
+        machine.disk.trimTo(random.int(0, machine.broker?.highWatermark ?? 0));
+        return;
+      default:
+        // Two at once: the one that leads, and a while later the one that takes over.
+        this.stop(machine, false);
+        time.after(random.int(0, 1_500), () => {
+          const next = this.leading();
+          if (next !== undefined) this.stop(next, false);
+          if (next !== undefined) this.later(() => this.boot(next));
+        });
+        return this.later(() => this.boot(machine));
+    }
+  }
+
+  /** Ends all faults, and waits until every replica has everything. */
+  private heal(): void {
+    const { time, etcd } = this.world;
+    this.isHealing = true;
+    this.world.note("healing");
+    time.advance(LONGEST_FAULT_MS);
+    this.network.healAll();
+    etcd.setDown(false);
+    for (const { name } of this.machines) etcd.heal(name);
+    etcd.faults = { ...etcd.faults, slow: 0, answerLost: 0, requestLost: 0 };
+    this.network.faults = { ...this.network.faults, reset: 0, slow: 0 };
+    Object.assign(this.site.disk, { failure: 0 });
+    for (const machine of this.machines) this.boot(machine);
+    this.checks.throwIfViolated();
+    try {
+      time.until(() => this.isHealed(), HEALING_MS, "all replicas are in sync and have everything");
+    } catch (error) {
+      this.checks.throwIfViolated();
+      throw new Violation(`${(error as Error).message}: ${JSON.stringify(this.checks.record)}`);
+    }
+    this.checks.throwIfViolated();
+    this.checks.checkEnd();
+  }
+
+  private isHealed(): boolean {
+    const { leader, inSync, replicas } = this.checks.record;
+    if (inSync.length < replicas.length) return false;
+    const leading = this.machines.find(({ uid }) => uid === leader)?.broker;
+    if (leading?.role.name !== "leader" || leading.highWatermark < leading.disk.end) return false;
+    return this.machines.every(({ disk }) => disk.end === leading.disk.end);
+  }
+}
