@@ -1,4 +1,5 @@
 import type { ClientAcks } from "./group-commit.ts";
+import { type Committed, type Replicated, WAITS_FOR_REPLICAS, WAITS_FOR_SYNC } from "./pending-publish.ts";
 
 /** What waiting acknowledgements need of the broker. */
 export interface AckServices {
@@ -22,6 +23,10 @@ export abstract class AckQueue<Ack, Client extends { readonly closed: boolean }>
   measuredUpTo = 0;
   /** The number of the last one that waits for a sync. */
   protected syncUpTo = 0;
+  /** The number of the last one that waits for replicas. */
+  private replicasUpTo = 0;
+  /** The partitions for whose replicas those of the last commit wait. */
+  private replicated: Replicated[] = [];
 
   /** @param client that gets the acknowledgements */
   constructor(
@@ -50,6 +55,27 @@ export abstract class AckQueue<Ack, Client extends { readonly closed: boolean }>
     return this.syncUpTo > this.removed;
   }
 
+  /** Whether a committed acknowledgement must not go out before replicas have its messages. */
+  get waitsForReplicas(): boolean {
+    return this.replicasUpTo > this.removed;
+  }
+
+  /** The partitions for whose replicas the acknowledgements of the last commit wait. */
+  takeReplicated(): readonly Replicated[] {
+    const { replicated } = this;
+    if (replicated.length > 0) this.replicated = [];
+    return replicated;
+  }
+
+  /** Notes that an acknowledgement waits for more than its commit. @param at its index */
+  protected noteWait({ waitsFor, replicated = [] }: Committed, at: number): void {
+    const number = this.removed + at + 1;
+    if ((waitsFor & WAITS_FOR_SYNC) !== 0) this.syncUpTo = number;
+    if ((waitsFor & WAITS_FOR_REPLICAS) === 0) return;
+    this.replicasUpTo = number;
+    for (const partition of replicated) if (!this.replicated.includes(partition)) this.replicated.push(partition);
+  }
+
   /** The number of the last committed acknowledgement. */
   get committedUpTo(): number {
     return this.removed + this.committed;
@@ -72,5 +98,5 @@ export abstract class AckQueue<Ack, Client extends { readonly closed: boolean }>
 
   abstract onCommitted(): void;
   abstract sendUpTo(upTo: number): void;
-  abstract settleUpTo(upTo: number): void;
+  abstract settleUpTo(upTo: number, failure?: Error): void;
 }

@@ -1,13 +1,16 @@
 import type { Clock } from "../../base/clock.ts";
 import { newDurations } from "../../base/histogram.ts";
 import type { Logger } from "../../base/logger.ts";
-import { type PendingPublish, PublishError } from "./pending-publish.ts";
+import { type PendingPublish, PublishError, type Replicated, WAITS_FOR_REPLICAS, WAITS_FOR_SYNC } from "./pending-publish.ts";
+import { type ReplicaWaiter, ReplicaWaits, waitsOf } from "./replica-waits.ts";
 
 /** The acknowledgements of one client. They go out in the order in which its publishes came. */
 export interface ClientAcks {
   readonly closed: boolean;
   /** One of the committed acknowledgements must not go out before a sync. */
   readonly waitsForSync: boolean;
+  /** One of the committed acknowledgements must not go out before replicas have its messages. */
+  readonly waitsForReplicas: boolean;
   /** The number of the last committed acknowledgement; they are numbered from the start of the connection. */
   readonly committedUpTo: number;
   /** When the first publish since the last commit came, ms of a steady clock. */
@@ -16,10 +19,16 @@ export interface ClientAcks {
   measuredUpTo: number;
   /** A commit ended: each publish since the commit before is committed now, or its acknowledgement becomes its error. */
   onCommitted(): void;
+  /** The partitions for whose replicas the acknowledgements of the last commit wait. */
+  takeReplicated(): readonly Replicated[];
   /** Sends the acknowledgements up to a number: their publishes are as durable as they have to be. */
   sendUpTo(upTo: number): void;
-  /** A sync ended: sends the acknowledgements up to a number, and errors for those whose `syncFailure` says so. */
-  settleUpTo(upTo: number): void;
+  /**
+   * A sync ended, or a wait for replicas: sends the acknowledgements up to a number, and errors for those whose `syncFailure` says so.
+   *
+   * @param failure errors for all those that wait for more than their commit
+   */
+  settleUpTo(upTo: number, failure?: Error): void;
 }
 
 /** A client whose acknowledgements wait for a sync. */
@@ -41,6 +50,14 @@ interface Caller {
   reject: (error: Error) => void;
 }
 
+/** A client whose acknowledgements wait for replicas, and perhaps for a sync after that. */
+type ClientOnReplicas = SyncWaiter & ReplicaWaiter<ClientAcks>;
+
+/** A caller that waits for replicas. It is a client of its own. */
+interface CallerOnReplicas extends ReplicaWaiter<{ readonly closed: boolean }> {
+  readonly caller: Caller;
+}
+
 /** Syncs everything that was committed before it was called. */
 export type Sync = (done: (error: Error | undefined) => void) => void;
 
@@ -56,6 +73,8 @@ export class GroupCommit {
   private callers: Caller[] = [];
   private waitingForSync: SyncWaiter[] = [];
   private callersForSync: Caller[] = [];
+  private readonly waitingForReplicas = new ReplicaWaits<ClientAcks, ClientOnReplicas>();
+  private readonly callersForReplicas = new ReplicaWaits<{ readonly closed: boolean }, CallerOnReplicas>();
   private syncing = false;
   /** A sync to be made although no acknowledgement waits for it. */
   private requested: Sync | undefined;
@@ -103,6 +122,7 @@ export class GroupCommit {
    */
   onCommitted(): void {
     if (!this.idle) this.settleCommitted();
+    if (this.waitingForReplicas.size > 0 || this.callersForReplicas.size > 0) this.settleReplicated();
     if (!this.syncing && this.waits) this.syncGroup();
   }
 
@@ -114,12 +134,43 @@ export class GroupCommit {
     for (const acks of uncommitted) acks.onCommitted();
     for (const acks of uncommitted) if (!acks.closed) this.settleClient(acks, nowMs);
     for (const caller of callers) {
-      const { failure, fsync } = caller.publish.target;
-      if (failure === undefined && !fsync) this.measure(caller.sinceMs, 1, nowMs);
+      const { failure, waitsFor, replicated = [] } = caller.publish.target;
+      if (failure === undefined && waitsFor === 0) this.measure(caller.sinceMs, 1, nowMs);
       if (failure !== undefined) caller.reject(new PublishError(failure.message));
-      else if (fsync) this.callersForSync.push(caller);
+      else if ((waitsFor & WAITS_FOR_REPLICAS) !== 0)
+        this.callersForReplicas.add({ client: { closed: false }, waits: waitsOf(replicated), failure: undefined, caller });
+      else if (waitsFor !== 0) this.callersForSync.push(caller);
       else caller.resolve();
     }
+  }
+
+  /** Serves those who waited for replicas. */
+  private settleReplicated(): void {
+    const nowMs = this.clock.steadyMs();
+    for (const waiter of this.waitingForReplicas.takeServed()) {
+      const { acks, upTo, count, sinceMs, failure } = waiter;
+      if (failure === undefined && acks.waitsForSync) {
+        this.waitingForSync.push(waiter);
+        continue;
+      }
+      acks.settleUpTo(upTo, failure);
+      if (count > 0) this.measure(sinceMs, count, nowMs);
+    }
+    for (const { caller, failure } of this.callersForReplicas.takeServed()) {
+      if (failure === undefined && (caller.publish.target.waitsFor & WAITS_FOR_SYNC) !== 0) {
+        this.callersForSync.push(caller);
+        continue;
+      }
+      this.measure(caller.sinceMs, 1, nowMs);
+      if (failure === undefined) caller.resolve();
+      else caller.reject(new PublishError(failure.message));
+    }
+  }
+
+  /** A partition refuses what its replicas lack, for good: what comes to have these sequences later is something else. */
+  replicasRefuse(partition: Replicated, failure: Error): void {
+    this.waitingForReplicas.refuse(partition, failure);
+    this.callersForReplicas.refuse(partition, failure);
   }
 
   private settleClient(acks: ClientAcks, nowMs: number): void {
@@ -127,6 +178,11 @@ export class GroupCommit {
     const upTo = acks.committedUpTo;
     const count = upTo - acks.measuredUpTo;
     acks.measuredUpTo = upTo;
+    // First the replicas: once they have the messages, a sync covers whatever waits for one.
+    if (acks.waitsForReplicas) {
+      this.waitingForReplicas.add({ client: acks, waits: waitsOf(acks.takeReplicated()), failure: undefined, acks, upTo, count, sinceMs });
+      return;
+    }
     if (acks.waitsForSync) {
       this.waitingForSync.push({ acks, upTo, count, sinceMs });
       return;

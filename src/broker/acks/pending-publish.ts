@@ -1,12 +1,34 @@
 import { encodeFrame, FRAME_TYPE_ERROR } from "../../frame/frame.ts";
 
+/** Bits of what acknowledgements wait for after the commit: a sync, or the replicas of a partition. */
+export const WAITS_FOR_SYNC = 1;
+export const WAITS_FOR_REPLICAS = 2;
+
+/** A partition whose publishes are acknowledged when its replicas have them. */
+export interface Replicated {
+  /** Sequence after its last committed message. */
+  readonly committedNext: number;
+  /** Its replicas have the messages below this sequence. */
+  readonly releasable: number;
+  /** Why it refuses the publishes that its replicas lack; undefined: it does not. */
+  readonly replicaFailure: Error | undefined;
+}
+
 /** Something that a tick commits. The commit may fail. */
 export interface Committed {
   failure: Error | undefined;
-  /** Acknowledgements go out after a sync, not only after the commit. */
-  readonly fsync: boolean;
+  /** WAITS_FOR_SYNC and WAITS_FOR_REPLICAS; 0: acknowledgements go out after the commit. */
+  readonly waitsFor: number;
+  /** The partitions whose replicas they wait for. */
+  readonly replicated?: readonly Replicated[] | undefined;
   /** Why the last sync that its publishes waited for refused them; undefined if it did not. */
   readonly syncFailure: Error | undefined;
+}
+
+/** Why a committed publish is refused after all. @param failure refuses whatever waits for more than its commit */
+export function lateRefusal({ waitsFor, syncFailure }: Committed, failure: Error | undefined): Error | undefined {
+  if (waitsFor === 0) return undefined;
+  return failure ?? ((waitsFor & WAITS_FOR_SYNC) !== 0 ? syncFailure : undefined);
 }
 
 /** A publish that waits for its commit, and then is answered, or with the error of its command. */

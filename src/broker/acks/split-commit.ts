@@ -1,4 +1,4 @@
-import type { Committed } from "./pending-publish.ts";
+import { type Committed, type Replicated, WAITS_FOR_SYNC } from "./pending-publish.ts";
 
 /** What a batch waits for that went to several places: all of them. One that fails refuses it, though the others have their messages. */
 export class SplitCommit implements Committed {
@@ -9,12 +9,17 @@ export class SplitCommit implements Committed {
     return undefined;
   }
 
-  get fsync(): boolean {
-    return this.parts.some(({ fsync }) => fsync);
+  get waitsFor(): number {
+    return this.parts.reduce((bits, { waitsFor }) => bits | waitsFor, 0);
+  }
+
+  get replicated(): Replicated[] {
+    return this.parts.flatMap(({ replicated = [] }) => replicated);
   }
 
   get syncFailure(): Error | undefined {
-    for (const { fsync, syncFailure } of this.parts) if (fsync && syncFailure !== undefined) return syncFailure;
+    for (const { waitsFor, syncFailure } of this.parts)
+      if ((waitsFor & WAITS_FOR_SYNC) !== 0 && syncFailure !== undefined) return syncFailure;
     return undefined;
   }
 }

@@ -1,6 +1,6 @@
 import { encodeFrame, FRAME_TYPE_RESPONSE } from "../../frame/frame.ts";
 import { AckQueue, type AckServices } from "../acks/ack-queue.ts";
-import { PendingPublish } from "../acks/pending-publish.ts";
+import { lateRefusal, PendingPublish } from "../acks/pending-publish.ts";
 import type { Outbox } from "./transport/outbox.ts";
 
 export const OK_FRAME = encodeFrame(FRAME_TYPE_RESPONSE, "OK");
@@ -40,9 +40,9 @@ export class PendingAcks extends AckQueue<PendingPublish | Buffer, AcknowledgedC
     for (let i = this.committed; i < waiting.length; i++) {
       const ack = waiting[i];
       if (!(ack instanceof PendingPublish)) continue;
-      const { failure, fsync } = ack.target;
+      const { failure, waitsFor } = ack.target;
       if (failure === undefined) {
-        if (fsync) this.syncUpTo = this.removed + i + 1;
+        if (waitsFor !== 0) this.noteWait(ack.target, i);
         continue;
       }
       this.client.onPublishFailed(ack, failure);
@@ -81,21 +81,21 @@ export class PendingAcks extends AckQueue<PendingPublish | Buffer, AcknowledgedC
     this.client.onAcksSent();
   }
 
-  /** The first publish that the sync refused is answered with its error, and the connection ends: those behind it get no answer. */
-  override settleUpTo(upTo: number): void {
+  /** The first publish that was refused is answered with its error, and the connection ends: those behind it get no answer. */
+  override settleUpTo(upTo: number, failure?: Error): void {
     const { waiting } = this;
     const end = upTo - this.removed;
     for (let i = 0; i < end; i++) {
       const ack = waiting[i];
       if (!(ack instanceof PendingPublish)) continue;
-      const { fsync, syncFailure } = ack.target;
-      if (!fsync || syncFailure === undefined) continue;
-      this.client.onPublishFailed(ack, syncFailure);
+      const refusal = lateRefusal(ack.target, failure);
+      if (refusal === undefined) continue;
+      this.client.onPublishFailed(ack, refusal);
       if (this.isYouzan) {
-        waiting[i] = ack.shortErrorFrame(syncFailure);
+        waiting[i] = ack.shortErrorFrame(refusal);
         continue;
       }
-      waiting[i] = ack.errorFrame(syncFailure);
+      waiting[i] = ack.errorFrame(refusal);
       const dropped = waiting.length - i - 1;
       waiting.length = i + 1;
       this.committed = i + 1;

@@ -1,11 +1,11 @@
 import { BODY_OFFSET, ID_OFFSET } from "../../frame/frame.ts";
 import { writeId } from "../../frame/id.ts";
-import { type Committed, PendingPublish } from "../acks/pending-publish.ts";
+import { type Committed, PendingPublish, WAITS_FOR_SYNC } from "../acks/pending-publish.ts";
 import { type EntryHeader, KIND_PUBLISH } from "../storage/deferred/entry.ts";
 import type { EntryOwner, StagedEntries } from "../storage/deferred/staged-entries.ts";
 import type { StoredMessage } from "../storage/deferred/stored-message.ts";
 import type { Deferrals } from "./channel/deferrals.ts";
-import { addRange, type Range } from "./channel/progress.ts";
+import { addRange, cutRanges, type Range } from "./channel/progress.ts";
 import type { TopicPartition } from "./topic-partition.ts";
 import type { TopicParts } from "./topic-parts.ts";
 
@@ -52,8 +52,8 @@ export class DeferredPublishes implements EntryOwner, Committed {
     return this.parts.deferred.failure;
   }
 
-  get fsync(): boolean {
-    return this.partition.fsync;
+  get waitsFor(): number {
+    return this.partition.fsync ? WAITS_FOR_SYNC : 0;
   }
 
   get syncFailure(): Error | undefined {
@@ -137,6 +137,11 @@ export class DeferredPublishes implements EntryOwner, Committed {
   /** To be called before the topic ceases to release messages. */
   beginHolding(): void {
     if (!this.partition.isHolding) this.restartHolding();
+  }
+
+  /** The log has lost its messages from a sequence on. */
+  onTruncated(sequence: number): void {
+    cutRanges(this.joinedWhileHolding, sequence);
   }
 
   /** What the topic held back so far belongs to nobody, or to its channels. */

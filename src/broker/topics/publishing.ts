@@ -4,7 +4,7 @@ import { recordBytes, writeRecord } from "../../frame/layout.ts";
 import { MessageBatch } from "../../frame/message-batch.ts";
 import { isEphemeral } from "../../frame/names.ts";
 import type { GroupCommit } from "../acks/group-commit.ts";
-import { type Committed, DRAINING, EXITING, PendingPublish, PublishError } from "../acks/pending-publish.ts";
+import { type Committed, DRAINING, EXITING, PendingPublish, PublishError, WAITS_FOR_SYNC } from "../acks/pending-publish.ts";
 import type { KeyStore, UnsyncedKey } from "../storage/idempotency/key-store.ts";
 import { deferredSequence } from "../storage/idempotency/unconfirmed-keys.ts";
 import type { MetadataStore } from "../storage/metadata/metadata-store.ts";
@@ -17,11 +17,11 @@ import type { Turn } from "./turn.ts";
 /** Bytes of the number of messages that a batch begins with. */
 const COUNT_BYTES = 4;
 /** What a caller waits for that only wants the next commit. It is never refused. */
-const ANY_COMMIT = new PendingPublish({ failure: undefined, fsync: false, syncFailure: undefined }, "PUB");
+const ANY_COMMIT = new PendingPublish({ failure: undefined, waitsFor: 0, syncFailure: undefined }, "PUB");
 
 /** What the repetition of a publish waits for while the publish itself waits for a sync. It is acknowledged or refused as that one is. */
 class RepeatSync implements Committed {
-  readonly fsync = true;
+  readonly waitsFor = WAITS_FOR_SYNC;
 
   constructor(private readonly first: UnsyncedKey) {}
 
@@ -271,7 +271,7 @@ export class Publishing {
       return undefined;
     } catch (error) {
       this.appended = 0;
-      return new PendingPublish({ failure: error as Error, fsync: false, syncFailure: undefined }, command);
+      return new PendingPublish({ failure: error as Error, waitsFor: 0, syncFailure: undefined }, command);
     }
   }
 
@@ -286,7 +286,7 @@ export class Publishing {
     if (failure !== undefined) {
       // Whether it repeats an earlier publish cannot be told.
       this.appended = 0;
-      return new PendingPublish({ failure, fsync: false, syncFailure: undefined }, pending.command);
+      return new PendingPublish({ failure, waitsFor: 0, syncFailure: undefined }, pending.command);
     }
     const { keys, turn } = this.parts;
     const other = partition.topic.partitions.length === 1 ? undefined : this.partitionWith(partition, key);
@@ -330,7 +330,7 @@ export class Publishing {
   ): PendingPublish | undefined {
     if (earlier === undefined) return undefined;
     this.appended = 0;
-    if (!partition.fsync || earlier !== partition.pendingRepeat) return earlier;
+    if (partition.waitsFor !== WAITS_FOR_SYNC || earlier !== partition.pendingRepeat) return earlier;
     // What it repeats may not be on the disk yet, after a restart too.
     this.parts.turn.queueSync(partition);
     const first = this.parts.keys.awaitingSync(partition, key);

@@ -1,7 +1,8 @@
 import type { Timestamp } from "../../frame/layout.ts";
 import type { MessageBatch } from "../../frame/message-batch.ts";
-import { type Committed, PendingPublish } from "../acks/pending-publish.ts";
+import { type Committed, PendingPublish, WAITS_FOR_REPLICAS, WAITS_FOR_SYNC } from "../acks/pending-publish.ts";
 import type { Durability } from "../options.ts";
+import { locateFrom } from "../storage/log/records.ts";
 import type { Retention } from "../storage/log/retention.ts";
 import type { TopicLog } from "../storage/log/topic-log.ts";
 import { MEMORY_TOPIC_RESERVE } from "../storage/metadata/metadata-store.ts";
@@ -14,6 +15,7 @@ import { channelRow } from "./channel/channel-row.ts";
 import type { PartitionChange } from "./checkpointer.ts";
 import { DeferredPublishes } from "./deferred-publishes.ts";
 import { RepeatCommit } from "./repeat-commit.ts";
+import type { ReplicatedPartition } from "./replicated-partition.ts";
 import type { Topic } from "./topic.ts";
 import { TopicMeter } from "./topic-meter.ts";
 import type { TopicParts } from "./topic-parts.ts";
@@ -77,6 +79,11 @@ export class TopicPartition implements Committed {
   fsync = false;
   /** As it was set for its topic; undefined: --durability applies. */
   durability: Durability | undefined;
+  waitsFor = 0;
+  /** No more is released to the channels than what is below this sequence, which the replicas have. */
+  releasable = Number.POSITIVE_INFINITY;
+  /** What it does as a replica; undefined: no other broker has the partition. */
+  replicated: readonly [ReplicatedPartition] | undefined;
   /** Undefined: it is not traced. */
   trace: TopicTrace | undefined;
 
@@ -119,11 +126,18 @@ export class TopicPartition implements Committed {
   restoreDurability(level: Durability | undefined): void {
     this.durability = level;
     this.fsync = (level ?? this.parts.options.durability) === "fsync" && !this.ephemeral;
+    if (this.replicated === undefined) this.waitsFor = this.fsync ? WAITS_FOR_SYNC : 0;
     if (this.log.files === undefined) return;
     this.log.files.syncsByItself = !this.fsync;
     if (!this.fsync) return;
     this.parts.turn.queueSync(this);
     this.registry.makeStoresDurable();
+  }
+
+  /** Other brokers have the partition, too. @param releasable they have what is below this sequence */
+  replicate(replica: ReplicatedPartition, releasable: number): void {
+    [this.replicated, this.releasable, this.waitsFor] = [[replica], releasable, WAITS_FOR_REPLICAS];
+    this.log.catchUp();
   }
 
   /** How long finished messages are kept, and whether that was set for its topic. */
@@ -204,7 +218,7 @@ export class TopicPartition implements Committed {
 
   /** Whether its next commit may go to the journal first. */
   get mayJournal(): boolean {
-    return !this.fsync && !this.deleted && this.deferredPublishes.joiningCount === 0;
+    return !this.fsync && this.replicated === undefined && !this.deleted && this.deferredPublishes.joiningCount === 0;
   }
 
   /** Writes what was published since the last commit, and releases it to the channels. */
@@ -215,7 +229,7 @@ export class TopicPartition implements Committed {
     this.shrunk = false;
     const published = this.log.next - this.log.committedNext - this.deferredPublishes.joiningCount;
     try {
-      const refusal = this.deferredPublishes.commitRefusal;
+      const refusal = this.replicated?.[0].replicaFailure ?? this.deferredPublishes.commitRefusal;
       if (refusal !== undefined) this.log.refuseAppended(refusal);
       this.log.commit(wallMs);
     } catch (error) {
@@ -234,6 +248,7 @@ export class TopicPartition implements Committed {
     this.uncommittedBytes = 0;
     // After the next sync the deferred store notes that what joined the log is on the disk: that sync has to cover this log.
     if (this.fsync || this.deferredPublishes.joiningCount > 0) this.parts.turn.queueSync(this);
+    if (this.fsync) this.replicated?.[0].requestSync();
     if (this.deferredPublishes.joiningCount > 0) this.deferredPublishes.confirmJoined();
     this.releaseToChannels();
     if (this.ephemeral) this.boundMemory();
@@ -275,7 +290,8 @@ export class TopicPartition implements Committed {
   /** Releases what an earlier run had released: everything, if there were channels and the topic was not paused. */
   restoreReleased(released: number, hasChannels: boolean): void {
     const { log } = this;
-    const to = hasChannels && !this.paused ? log.next : Math.max(log.startSequence, Math.min(released, log.next));
+    const to =
+      hasChannels && !this.paused ? Math.min(log.next, this.releasable) : Math.max(log.startSequence, Math.min(released, log.next));
     this.released = to;
     this.releasedPosition = log.locate(to);
   }
@@ -332,8 +348,7 @@ export class TopicPartition implements Committed {
 
   /** What the metadata store is to say before drop(): the messages that were released to no channel are dropped. */
   emptied(): PartitionChange {
-    const from = this.released;
-    const to = this.log.committedNext;
+    const [from, to] = [this.released, this.releasableEnd];
     const persistent = [...this.channels.values()].filter((channel) => channel.persistent);
     const heldFrom = this.channels.size === 0 ? this.parts.deferred.nextNumber : this.deferredPublishes.heldFrom;
     const channels = () => persistent.map((channel) => channelRow(channel, { from, to }));
@@ -342,12 +357,11 @@ export class TopicPartition implements Committed {
 
   /** Drops the messages that were released to no channel. */
   drop(): void {
-    const from = this.released;
-    const to = this.log.committedNext;
+    const [from, to] = [this.released, this.releasableEnd];
     if (to > from) for (const channel of this.channels.values()) channel.skipUncounted(from, to);
     if (to > from) this.trace?.discarded(from, to - from, DETAIL_TOPIC_EMPTIED);
     this.released = to;
-    this.releasedPosition = this.log.committedEnd;
+    this.releasedPosition = this.log.locate(to);
     if (this.channels.size === 0) this.deferredPublishes.restartHolding();
     this.markTrimmable();
   }
@@ -357,6 +371,11 @@ export class TopicPartition implements Committed {
     if (this.trimQueued) return;
     this.trimQueued = true;
     this.parts.turn.queueTrim(this);
+  }
+
+  /** Messages below this sequence may be released. */
+  private get releasableEnd(): number {
+    return Math.max(this.released, Math.min(this.log.committedNext, this.releasable));
   }
 
   /** Every channel has finished all messages below this sequence, and needs none of them should the power be cut. */
@@ -398,11 +417,12 @@ export class TopicPartition implements Committed {
   }
 
   /** Releases what is committed to the channels, unless there are none or the topic is paused or withheld. */
-  private releaseToChannels(): void {
+  releaseToChannels(): void {
     if (this.channels.size === 0 || this.paused || this.withheld) return;
-    if (this.released === this.log.committedNext) return;
-    this.released = this.log.committedNext;
-    this.releasedPosition = this.log.committedEnd;
+    const to = this.releasableEnd;
+    if (this.released >= to) return;
+    this.releasedPosition = locateFrom(this.log, this.released, this.releasedPosition, to);
+    this.released = to;
     for (const channel of this.channels.values()) channel.markDirty();
   }
 

@@ -1,5 +1,5 @@
 import { AckQueue } from "../../acks/ack-queue.ts";
-import type { PendingPublish } from "../../acks/pending-publish.ts";
+import { lateRefusal, type PendingPublish } from "../../acks/pending-publish.ts";
 
 /** The client that waits for the acknowledgements. */
 export interface AcknowledgedClient {
@@ -18,7 +18,7 @@ export class PendingAcks extends AckQueue<PendingPublish | undefined, Acknowledg
       const target = waiting[i]?.target;
       if (target === undefined) continue;
       if (target.failure !== undefined) waiting[i] = undefined;
-      else if (target.fsync) this.syncUpTo = this.removed + i + 1;
+      else if (target.waitsFor !== 0) this.noteWait(target, i);
     }
     this.committed = waiting.length;
   }
@@ -38,11 +38,11 @@ export class PendingAcks extends AckQueue<PendingPublish | undefined, Acknowledg
     this.client.onAcksSent();
   }
 
-  override settleUpTo(upTo: number): void {
+  override settleUpTo(upTo: number, failure?: Error): void {
     const count = upTo - this.removed;
     for (let i = 0; i < count; i++) {
       const target = this.waiting[i]?.target;
-      if (target?.fsync === true && target.syncFailure !== undefined) this.waiting[i] = undefined;
+      if (target !== undefined && lateRefusal(target, failure) !== undefined) this.waiting[i] = undefined;
     }
     this.sendUpTo(upTo);
   }

@@ -7,6 +7,7 @@ import { type DoubtfulKey, DoubtfulKeys, type IsThere } from "./doubtful-keys.ts
 import { KeyFiles, VOID_MS } from "./key-files.ts";
 import { KnownKeys, nameFor } from "./known-keys.ts";
 import { dropLost, entryNumber, type KeptKey, type StoredEntries, type UnconfirmedKey, UnconfirmedKeys } from "./unconfirmed-keys.ts";
+import { type UnreplicatedKey, UnreplicatedKeys } from "./unreplicated-keys.ts";
 
 /**
  * The idempotency keys that producers gave their publishes. Each is kept for a window of time, in which a publish with the same
@@ -35,6 +36,8 @@ export interface PublishTarget {
   readonly failure: Error | undefined;
   /** Why the last sync refused them. */
   readonly syncFailure?: Error | undefined;
+  /** Its replicas have the messages below this sequence; undefined or Infinity: it has no replicas. */
+  readonly releasable?: number;
 }
 
 /** The key of a publish that is not committed yet. */
@@ -69,6 +72,8 @@ export interface KeyStoreOptions {
   damage?: DamageLog;
   /** False: damaged files are left as they are, as in a check. */
   keepDamage?: boolean;
+  /** Whether other brokers have a topic, too, by its id. */
+  isReplicated?: (topicId: number) => boolean;
 }
 
 /** Keeps the keys of publishes. `Ack` is whatever the caller acknowledges a publish with. */
@@ -88,11 +93,13 @@ export class KeyStore<Ack> {
   private uncovered: UnsyncedKey[] = [];
   private covered: UnsyncedKey[] = [];
   /** Keys whose publishes were refused by a sync, which is not written yet. */
-  private voids: UnsyncedKey[] = [];
+  private voids: UnreplicatedKey[] = [];
+  private readonly unreplicated = new UnreplicatedKeys();
   private readonly unconfirmed = new UnconfirmedKeys();
   /** Higher than the numbers of all entries of deferred publishes that keys of an earlier run name: no other entry may get these. */
   nextEntryNumber = 0;
   private readonly files: KeyFiles;
+  private readonly isReplicated: (topicId: number) => boolean;
   private warnedOfLimit = false;
   private readonly doubts = new DoubtfulKeys();
   /** Why the keys of an earlier run are not known: publishes with a key must be refused. */
@@ -107,7 +114,9 @@ export class KeyStore<Ack> {
     notes = new FileNotes(),
     damage = new DamageLog(logger),
     keepDamage = true,
+    isReplicated = () => false,
   }: KeyStoreOptions) {
+    this.isReplicated = isReplicated;
     this.directory = directory;
     this.logger = logger;
     this.windowMs = windowMs;
@@ -189,7 +198,7 @@ export class KeyStore<Ack> {
     try {
       this.files.write(nowMs);
     } catch (error) {
-      // The message matters more than its key. On a full disk it will be refused too.
+      // The message matters more than its key.
       this.onWriteFailure(error as Error);
     }
   }
@@ -203,6 +212,7 @@ export class KeyStore<Ack> {
     for (const [name, { topic, key, sequence }] of this.pending) {
       if (topic.ephemeral) continue;
       if (sequence < 0) this.unconfirmed.add({ topic, key, sequence, timeMs: nowMs, refusable: topic.fsync === true });
+      if (sequence >= 0 && Number.isFinite(topic.releasable)) this.unreplicated.add({ topic, key, sequence }, topic.releasable ?? 0);
       if (topic.fsync !== true) continue;
       const unsynced = { topic, key, sequence, refusal: undefined };
       this.unsynced.set(name, unsynced);
@@ -259,6 +269,7 @@ export class KeyStore<Ack> {
         for (const [name, { topic, key, sequence, timeMs, confirmed }] of kept) {
           this.known.add(name, timeMs);
           this.files.append(topic, key, sequence, timeMs, confirmed);
+          if (sequence >= 0 && this.isReplicated(topic.id)) this.unreplicated.add({ topic, key, sequence }, 0);
           oldestMs = Math.min(oldestMs, timeMs);
           newestMs = Math.max(newestMs, timeMs);
         }
@@ -327,6 +338,15 @@ export class KeyStore<Ack> {
     const covered = this.unconfirmed.takeCovered().filter(({ topic, key }) => this.known.timeOf(nameFor(topic.id, key)) !== undefined);
     if (deferredRefusal === undefined) this.writeConfirmed(covered, nowMs);
     else this.unconfirmed.putBack(covered.filter(({ refusable }) => !refusable));
+  }
+
+  /** The messages of a replicated topic from a sequence on are about to be removed from its log: their keys count no more. */
+  voidFrom(topicId: number, sequence: number, nowMs: number): void {
+    for (const unreplicated of this.unreplicated.takeFrom(topicId, sequence)) {
+      for (const keys of [this.known, this.unsynced]) keys.delete(nameFor(topicId, unreplicated.key));
+      this.voids.push(unreplicated);
+    }
+    this.writeVoids(nowMs);
   }
 
   /** Syncs what was written, off the event loop. */

@@ -129,6 +129,11 @@ export class LogSync {
     this.syncedSequence = Math.min(this.syncedSequence, sequence);
   }
 
+  /** The caller has saved a sequence by itself. */
+  onSaved(sequence: number): void {
+    this.savedSequence = Math.min(this.savedSequence, sequence);
+  }
+
   /** Whether enough segments wait for a sync to begin. */
   get isFull(): boolean {
     return this.unsynced.size > MAX_UNSYNCED_SEGMENTS && this.clock.steadyMs() - this.failedMs >= SYNC_SPACING_MS;

@@ -50,6 +50,24 @@ export function visitRecords(
   return Math.max(from, Math.min(sequence, to));
 }
 
+/**
+ * Position of a record behind one whose position is known. In memory, only the records between the two are passed.
+ *
+ * @param to `from ≤ to ≤ log.committedNext`
+ * @throws UnreadableFile
+ */
+export function locateFrom(log: TopicLog, from: number, position: number, to: number): number {
+  if (to === log.committedNext) return log.committedEnd;
+  let at = position;
+  let sequence = from;
+  while (sequence < to) {
+    const chunk = log.cachedAt(at);
+    if (chunk === undefined) return log.locate(to);
+    for (; sequence < to && at < chunk.end; sequence++) at += 4 + chunk.view.getUint32(chunk.offsetOf(at));
+  }
+  return at;
+}
+
 /** The record with a sequence; undefined if the log has none, or a damaged one. */
 export function recordAt(log: TopicLog, sequence: number): LogRecord | undefined {
   if (sequence < log.startSequence || sequence >= log.committedNext) return undefined;

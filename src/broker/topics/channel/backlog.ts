@@ -5,7 +5,7 @@ import type { Deferrals } from "./deferrals.ts";
 import type { InFlight } from "./in-flight.ts";
 import { notePublished } from "./latency-recorder.ts";
 import { ProgressPacker } from "./packed-progress.ts";
-import { addRange, type Progress, progressOf, type Range, type Tries } from "./progress.ts";
+import { addRange, cutRanges, type Progress, progressOf, type Range, type Tries } from "./progress.ts";
 import type { Selection } from "./selective/selection.ts";
 import type { ChannelSignals } from "./signals.ts";
 import { READY } from "./window.ts";
@@ -117,6 +117,12 @@ export class Backlog {
     for (const { from, to } of finished) this.skip(from, to);
     this.tried = tried;
     this.held = new Map(held);
+  }
+
+  /** The log has lost its messages from a sequence on: others that get these sequences are not finished. */
+  unskipFrom(sequence: number): void {
+    this.skippedCount -= cutRanges(this.skips, sequence);
+    this.countedAt = -1;
   }
 
   /** What the next run gets. @param skipped more messages that are skipped, behind all that is finished */

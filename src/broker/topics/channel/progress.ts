@@ -21,6 +21,17 @@ export interface Range {
   to: number;
 }
 
+/** Removes what ranges, which ascend, have from a sequence on. @returns how much that was */
+export function cutRanges(ranges: Range[], sequence: number): number {
+  let removed = 0;
+  for (let last = ranges.at(-1); last !== undefined && last.to > sequence; last = ranges.at(-1)) {
+    removed += last.to - Math.max(last.from, sequence);
+    if (last.from < sequence) last.to = sequence;
+    else ranges.pop();
+  }
+  return removed;
+}
+
 export interface Tries extends Range {
   attempts: number;
 }

@@ -220,3 +220,38 @@ test("a log that cannot be read leaves the keys of its own messages in doubt, an
   expect(keys.find({ id: unread }, "there", "repeat", NOW)).toBe("repeat");
   expect(keys.find({ id: unread }, "gone", "repeat", NOW)).toBeUndefined();
 });
+
+test("keys of messages that a replicated topic loses are void, and stay it over a start; those below and of other topics count", () => {
+  const open = () =>
+    new KeyStore<string>({
+      directory: folder,
+      disk: systemDisk,
+      logger: new MemoryLogger(),
+      windowMs: 60_000,
+      limit: 1000,
+      isReplicated: (topicId) => topicId === 1,
+    });
+  const isKnown = (keys: KeyStore<string>, id: number, key: string) => keys.find({ id }, key, "known", NOW) === "known";
+  const topic = { id: 1, ephemeral: false, failure: undefined, releasable: 0 };
+  const other = { id: 2, ephemeral: false, failure: undefined };
+  const keys = open();
+  keys.recover(NOW, () => true);
+  for (const [number, key] of ["a", "b", "c", "d"].entries()) keys.register(topic, key, "new", "known", number, NOW);
+  keys.register(other, "c", "new", "known", 9, NOW);
+  keys.commit(NOW, undefined);
+  keys.confirm(NOW);
+  keys.voidFrom(1, 3, NOW);
+  expect(["a", "b", "c", "d"].map((key) => isKnown(keys, 1, key))).toEqual([true, true, true, false]);
+  keys.close();
+  // What an earlier run had given may be lost, too.
+  const again = open();
+  again.recover(NOW, () => true);
+  again.voidFrom(1, 1, NOW);
+  expect(["a", "b", "c", "d"].map((key) => isKnown(again, 1, key))).toEqual([true, false, false, false]);
+  expect(isKnown(again, 2, "c")).toBe(true);
+  again.close();
+  const last = open();
+  last.recover(NOW, () => true);
+  expect(["a", "b", "c", "d"].map((key) => isKnown(last, 1, key))).toEqual([true, false, false, false]);
+  last.close();
+});

@@ -1,0 +1,88 @@
+import type { GroupCommit } from "../acks/group-commit.ts";
+import type { PendingPublish, Replicated } from "../acks/pending-publish.ts";
+import type { KeyStore } from "../storage/idempotency/key-store.ts";
+import type { MetadataStore } from "../storage/metadata/metadata-store.ts";
+import type { TopicPartition } from "./topic-partition.ts";
+import type { Turn } from "./turn.ts";
+
+/** What a replicated partition works with. */
+export interface ReplicatedPartitionParts {
+  readonly turn: Turn;
+  readonly acks: Pick<GroupCommit, "replicasRefuse" | "requestSync">;
+  readonly keys: Pick<KeyStore<PendingPublish>, "voidFrom">;
+  readonly metadata: Pick<MetadataStore, "changeAll" | "saveSynced">;
+}
+
+/**
+ * What a partition that other brokers have as well does differently: it releases no message that not all replicas have that count, and its
+ * publishes are acknowledged then. With fsync, replicas have what is on their disks; this broker is one of them. Who leads and which
+ * replicas count is decided elsewhere.
+ */
+export class ReplicatedPartition implements Replicated {
+  /** Why publishes are refused that are not on the replicas. */
+  replicaFailure: Error | undefined;
+
+  constructor(
+    private readonly partition: TopicPartition,
+    private readonly parts: ReplicatedPartitionParts,
+  ) {}
+
+  /** Sequence after the last committed message. */
+  get committedNext(): number {
+    return this.partition.log.committedNext;
+  }
+
+  /** Messages below this sequence are on all replicas that count. */
+  get releasable(): number {
+    return this.partition.releasable;
+  }
+
+  /** All replicas that count have the messages below a sequence. @throws RangeError for one that is lower than before */
+  release(sequence: number): void {
+    if (!(sequence >= this.partition.releasable)) throw new RangeError(`released up to ${this.partition.releasable}, not ${sequence}`);
+    this.partition.releasable = sequence;
+    this.partition.releaseToChannels();
+    this.parts.turn.schedule();
+  }
+
+  /** Has what is committed synced: replicas have what is on their disks. */
+  requestSync(): void {
+    this.parts.turn.queueSync(this.partition);
+    this.parts.acks.requestSync();
+  }
+
+  /** Refuses the publishes that wait, and those that are not committed yet, until accept(). They may be in the log, and on some replicas. */
+  refuse(failure: Error): void {
+    this.replicaFailure = failure;
+    this.parts.acks.replicasRefuse(this, failure);
+    this.parts.turn.schedule();
+  }
+
+  /** Publishes are acknowledged again when the replicas have them. */
+  accept(): void {
+    this.replicaFailure = undefined;
+  }
+
+  /**
+   * Removes the messages from a sequence on, with the idempotency keys that were given with them: a new leader does not have them. No
+   * channel has been given any.
+   *
+   * @throws RangeError for a sequence below those that were released, or that the log does not reach; Error while publishes to it are
+   *   accepted; what disk and metadata store throw: a later call goes on
+   */
+  truncateTo(sequence: number): void {
+    const { partition, parts } = this;
+    const { log, id } = partition;
+    if (this.replicaFailure === undefined) throw new Error(`${partition.name} accepts publishes`);
+    if (sequence < Math.max(partition.released, log.startSequence) || sequence > log.committedNext)
+      throw new RangeError(`cannot truncate ${partition.name}, which is released up to ${partition.released}, to ${sequence}`);
+    // A start that finds a higher one than the log reaches takes the messages between for lost, and skips their sequences.
+    if ((log.files?.syncs.savedSequence ?? 0) > sequence) parts.metadata.changeAll(() => parts.metadata.saveSynced(id, sequence), true);
+    // Before the messages go: a key must not outlive its message.
+    parts.keys.voidFrom(id, sequence, parts.turn.agingMs);
+    log.truncateTo(sequence);
+    log.files?.syncs.onSaved(sequence);
+    for (const channel of partition.channels.values()) channel.backlog.unskipFrom(sequence);
+    partition.deferredPublishes.onTruncated(sequence);
+  }
+}
