@@ -31,7 +31,7 @@ export interface Connection extends Writer {
   /** No onData() until resume(). The other end can soon send no more. */
   pause(): void;
   resume(): void;
-  /** Closes it once everything is sent that was accepted. */
+  /** Closes it once everything is sent that was accepted. If the other end does not go along, it is for the owner to abort it. */
   close(): void;
   /** Cuts it now, also while it is being opened. How long that may take is for the owner to limit. */
   abort(): void;

@@ -150,6 +150,7 @@ export function playEtcdSuite(name: string, skipped: string | undefined, start: 
       expect(ttlMs).toBeGreaterThanOrEqual(3_000);
       await settle(etcd.put(`${prefix}a`, "1", lease));
       await settle(etcd.put(`${prefix}b`, "2", lease));
+      await on.until("both are told", () => notes.told.length >= 2);
       let renewedMs = on.nowMs();
       for (let i = 0; i < 4; i++) {
         await on.pass(ttlMs / 2);

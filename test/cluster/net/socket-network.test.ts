@@ -65,6 +65,10 @@ test("with TLS neither end talks to one whose certificate it does not trust, or 
   for (const tls of [pems("foreign"), pems("expired")])
     expect(["failed", "reset", "closed"]).toContain(await attempt(as(tls), listener.address));
   expect(accepted).toBe(1);
+  // The certificate is for 127.0.0.1 and localhost.
+  const elsewhere = as(pems("node")).listen("127.0.0.2:0", () => silent);
+  expect(await attempt(as(pems("node")), elsewhere.address)).toBe("failed");
+  elsewhere.close();
   const foreign = listening(pems("foreign"));
   expect(["failed", "reset", "closed"]).toContain(await attempt(as(pems("node")), foreign.address));
   // A plain end sends what is no TLS.
