@@ -14,6 +14,15 @@ const CATCH_UP_WINDOW_BYTES = 1;
 const JOIN_LIMIT_MS = 50;
 const JOIN_AGAIN_MS = 2_000;
 
+/** Another replica is to lead: publishes wait until it has everything, and until etcd has its answer. */
+interface HandOver {
+  readonly to: string;
+  readonly untilMs: number;
+  isAsked: boolean;
+  /** @param failure undefined: the other one leads */
+  readonly done: (failure: Error | undefined) => void;
+}
+
 /**
  * This broker leads a partition in one epoch: it sends its commits to the followers, knows what each of them has, and says up to where
  * messages may be acknowledged and delivered.
@@ -22,12 +31,13 @@ const JOIN_AGAIN_MS = 2_000;
  * who may lead next.
  */
 export class Leader {
-  /** Publishes wait, as another broker is to lead. */
-  isHandingOver = false;
   private readonly inSync: InSyncSet;
   private readonly followers = new Map<string, FollowerProgress>();
+  /** What is below this was written in earlier epochs, and may have been acknowledged: the high watermark may be known too low at first. */
+  private readonly firstSequence: number;
   private toldMark = 0;
   private isOver = false;
+  private handOver: HandOver | undefined;
   /** A follower that is about to join: the watermark waits for it a moment, or it would never come up under load. */
   private joiner: { follower: FollowerProgress; untilMs: number } | undefined;
   /** The last frame of commits, as all followers that keep up get the same one. */
@@ -45,6 +55,7 @@ export class Leader {
     private readonly partition: PartitionParts,
     onRecord: (stored: StoredRecord) => void,
   ) {
+    this.firstSequence = partition.log.end;
     this.inSync = new InSyncSet(partition.key, stored, parts.writer, (newer) => {
       if (newer !== undefined) onRecord(newer);
       if (!this.isOver) this.review();
@@ -57,7 +68,7 @@ export class Leader {
 
   /** Why nothing may be published; undefined: it may. */
   get refusal(): string | undefined {
-    if (this.isHandingOver) return "the partition gets another leader";
+    if (this.handOver !== undefined) return "the partition gets another leader";
     const { length } = this.inSync.members;
     const { minInSync } = this.partition.host;
     return length < minInSync ? `${length} of ${minInSync} replicas are in sync` : undefined;
@@ -66,6 +77,7 @@ export class Leader {
   /** Another broker leads, or none: this one says nothing about the partition any more. */
   stop(): void {
     this.isOver = true;
+    this.endHandOver(this.handOver?.isAsked ? undefined : new Error("another broker took over"));
   }
 
   // ---- what happens
@@ -121,6 +133,7 @@ export class Leader {
     this.sendTo(follower);
     this.admit(follower);
     this.advance();
+    this.reviewHandOver();
   }
 
   /** To be called several times a second. */
@@ -128,6 +141,7 @@ export class Leader {
     this.dropJoiner();
     for (const follower of this.followers.values()) this.sendTo(follower);
     this.advance();
+    this.reviewHandOver();
     if (this.inSync.isChanging) return;
     const { members } = this.inSync;
     const staying = members.filter((uid) => !this.mustLeave(uid));
@@ -149,16 +163,38 @@ export class Leader {
     for (const follower of this.followers.values()) follower.waitAnew(nowMs);
   }
 
-  /** Whether another broker has everything that this one has, and may lead. */
-  mayHandTo(uid: string): boolean {
-    const follower = this.followers.get(uid);
-    const isComplete = follower !== undefined && this.endOf(follower) === this.log.end && this.highWatermark === this.log.end;
-    return isComplete && this.inSync.has(uid) && !this.inSync.isChanging;
+  // ---- handing over
+
+  /** Has another replica lead. It must be in sync. @param limitMs how long publishes may wait until it has everything */
+  handTo(to: string, limitMs: number, done: (failure: Error | undefined) => void): void {
+    if (this.handOver !== undefined) return done(new Error("another hand-over is under way"));
+    this.handOver = { to, untilMs: this.nowMs + limitMs, isAsked: false, done };
+    this.reviewHandOver();
   }
 
-  /** @param onEnd called when it is known whether etcd has it */
-  handTo(uid: string, onEnd: () => void): void {
-    this.inSync.handTo(uid, onEnd);
+  /** The follower that would need the least to lead; undefined: none is in sync. */
+  get successor(): string | undefined {
+    const candidates = [...this.followers.values()].filter(({ uid, isFollowing }) => isFollowing && this.inSync.has(uid));
+    candidates.sort((one, other) => this.endOf(other) - this.endOf(one));
+    return candidates[0]?.uid;
+  }
+
+  private reviewHandOver(): void {
+    const { handOver } = this;
+    if (handOver === undefined || handOver.isAsked || this.inSync.isChanging) return;
+    const follower = this.followers.get(handOver.to);
+    if (follower === undefined || !this.inSync.has(handOver.to)) return this.endHandOver(new Error("it is not in sync"));
+    if (this.endOf(follower) === this.log.end && this.highWatermark === this.log.end) {
+      handOver.isAsked = true;
+      // If etcd has taken it, the newer record has stopped this leader before.
+      this.inSync.handTo(handOver.to, () => this.endHandOver(new Error("etcd did not take it")));
+    } else if (this.nowMs > handOver.untilMs) this.endHandOver(new Error("it did not catch up in time"));
+  }
+
+  private endHandOver(failure: Error | undefined): void {
+    const { handOver } = this;
+    this.handOver = undefined;
+    handOver?.done(failure);
   }
 
   // ---- the watermark
@@ -173,10 +209,13 @@ export class Leader {
     this.partition.host.onHighWatermark(lowest);
   }
 
-  /** A leader alone in its set is not held up by anybody who would know of another leader: its lease has to hold. */
   private get mayAdvance(): boolean {
-    const { members } = this.inSync;
-    return members.length >= this.partition.host.minInSync && (members.length > 1 || this.parts.lease.holds);
+    return this.inSync.members.length >= this.partition.host.minInSync && this.mayGoAlone;
+  }
+
+  /** A leader alone in its set is not held up by anybody who would know of another leader: its lease has to hold. */
+  private get mayGoAlone(): boolean {
+    return this.inSync.members.length > 1 || this.parts.lease.holds;
   }
 
   private endOfMember(uid: string): number {
@@ -202,10 +241,10 @@ export class Leader {
     return follower.waitedMs(has, this.log.end, this.nowMs) > this.parts.settings.lagMs;
   }
 
-  /** Takes a follower into the set that has what was acknowledged, and to which everything else is under way. */
+  /** Takes a follower into the set that has all that may have been acknowledged, and to which everything else is under way. */
   private admit(follower: FollowerProgress): void {
     if (this.inSync.isChanging || this.inSync.has(follower.uid) || !follower.isFollowing || follower.sent < this.log.end) return;
-    if (this.endOf(follower) >= this.highWatermark) {
+    if (this.endOf(follower) >= Math.max(this.highWatermark, this.firstSequence)) {
       this.joiner = undefined;
       this.inSync.change([...this.inSync.members, follower.uid]);
     } else if (this.joiner === undefined && this.nowMs >= follower.mayJoinMs) {

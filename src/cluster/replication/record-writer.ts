@@ -58,9 +58,20 @@ export class RecordWriter {
     this.isAsked = true;
     this.clock.callAfterTurn(() => {
       this.isAsked = false;
-      const waiting = this.waiting.splice(0);
-      while (waiting.length > 0 && !this.isClosed) void this.write(waiting.splice(0, MAX_TXN_OPERATIONS));
+      while (this.waiting.length > 0 && !this.isClosed) void this.write(this.nextBatch());
     });
+  }
+
+  /** As many changes as one transaction takes. etcd refuses one that has a key twice. */
+  private nextBatch(): Change[] {
+    const batch = new Map<string, Change>();
+    const rest: Change[] = [];
+    for (const change of this.waiting) {
+      if (batch.has(change.key) || batch.size === MAX_TXN_OPERATIONS) rest.push(change);
+      else batch.set(change.key, change);
+    }
+    this.waiting = rest;
+    return [...batch.values()];
   }
 
   private async write(changes: readonly Change[]): Promise<void> {

@@ -19,6 +19,8 @@ export class Replica {
   /** A change of the record is under way that makes this broker leader, or takes it out of the in-sync set. */
   private isChanging = false;
   private highWatermark = 0;
+  /** Whom it could not follow, as the epoch could not be saved. */
+  private unsaved: { leader: string; epoch: number } | undefined;
 
   constructor(
     private readonly parts: ReplicationParts,
@@ -108,6 +110,7 @@ export class Replica {
       try {
         memory.saveEpoch(epoch);
       } catch (error) {
+        this.unsaved = { leader, epoch };
         return this.parts.logger.error(`PARTITION(${name}): cannot follow epoch ${epoch}: ${(error as Error).message}`);
       }
       this.epoch = epoch;
@@ -120,6 +123,7 @@ export class Replica {
 
   /** Ends what this broker was. */
   private step(): void {
+    this.unsaved = undefined;
     if (this.role === undefined) return;
     this.highWatermark = this.role.highWatermark;
     if (this.role instanceof Leader) this.role.stop();
@@ -133,6 +137,20 @@ export class Replica {
   }
 
   // ---- changes of the record
+
+  /**
+   * Has another replica lead, which must be in sync. Publishes wait meanwhile.
+   *
+   * @param to undefined: the one that needs the least for it
+   * @param done gets why it failed; undefined: the other one leads
+   */
+  handOver(to: string | undefined, limitMs: number, done: (failure: Error | undefined) => void): void {
+    const { leading } = this;
+    const successor = to ?? leading?.successor;
+    if (leading === undefined) done(new Error("this broker does not lead the partition"));
+    else if (successor === undefined) done(new Error("no other replica is in sync"));
+    else leading.handTo(successor, limitMs, done);
+  }
 
   /** Makes this broker the leader, if nobody changed the record meanwhile. @param isDead who is not to be in the in-sync set */
   takeOver(isDead: (uid: string) => boolean): void {
@@ -181,6 +199,9 @@ export class Replica {
   review(nowMs: number): void {
     if (this.role instanceof Leader) this.role.review();
     else this.role?.review(nowMs);
+    if (this.unsaved !== undefined) this.follow(this.unsaved.leader, this.unsaved.epoch);
+    // It could not begin to lead before.
+    if (this.role === undefined && this.stored?.value.leader === this.parts.uid) this.onOwnRecord(this.stored);
     this.leaveUnlessWhole();
   }
 

@@ -1,3 +1,4 @@
+import type { FollowerProgress } from "../../../src/cluster/replication/follower-progress.ts";
 import { InSyncSet } from "../../../src/cluster/replication/in-sync-set.ts";
 import { Leader } from "../../../src/cluster/replication/leader.ts";
 import { Replica } from "../../../src/cluster/replication/replica.ts";
@@ -18,12 +19,18 @@ interface Inside {
   readonly stored: { readonly value: { readonly inSync: readonly string[]; readonly leader: string } } | undefined;
   readonly changing: readonly string[] | undefined;
   readonly inSync: InSyncSet;
+  readonly highWatermark: number;
   readonly leading: Leader | undefined;
   readonly isChanging: boolean;
   isWhole: boolean;
 }
 
-function method(what: string, prototype: object, member: string, value: (this: Inside, ...values: never[]) => unknown): BrokenVariant {
+function method(
+  what: string,
+  prototype: object,
+  member: string,
+  value: (this: Inside, follower: FollowerProgress) => unknown,
+): BrokenVariant {
   return { what, prototype, member, descriptor: { value, configurable: true, writable: true } };
 }
 
@@ -50,7 +57,13 @@ export const BROKEN_VARIANTS: readonly BrokenVariant[] = [
   getter("a replica that is not in sync takes over", Replica.prototype, "replaceable", function () {
     return this.isChanging || this.leading !== undefined ? undefined : this.stored?.value.leader;
   }),
-  method("a follower joins before it has caught up", Leader.prototype, "admit", function (follower: { uid: string; isFollowing: boolean }) {
+  getter("a leader alone answers without a lease", Leader.prototype, "mayGoAlone", () => true),
+  method("a follower joins by a watermark that is not known yet", Leader.prototype, "admit", function (follower) {
+    const { inSync, highWatermark, log } = this;
+    if (inSync.isChanging || inSync.has(follower.uid) || !follower.isFollowing || follower.sent < log.end) return;
+    if (follower.end >= highWatermark) inSync.change([...inSync.members, follower.uid]);
+  }),
+  method("a follower joins before it has caught up", Leader.prototype, "admit", function (follower) {
     if (this.inSync.isChanging || this.inSync.has(follower.uid) || !follower.isFollowing) return;
     this.inSync.change([...this.inSync.members, follower.uid]);
   }),

@@ -69,7 +69,8 @@ export class ReplicationChecks implements BrokerWatch {
     }
   }
 
-  onAck({ node, log }: SimBroker, messages: readonly number[], end: number): void {
+  onAck(broker: SimBroker, messages: readonly number[], end: number): void {
+    const { node, log, uid } = broker;
     this.acked += messages.length;
     const first = end - messages.length;
     for (const [i, message] of messages.entries())
@@ -78,10 +79,14 @@ export class ReplicationChecks implements BrokerWatch {
     // A replica that lost what it had, in a power cut, had it before and will not lead.
     const having = [...this.disks].filter(([, disk]) => !disk.isWhole || this.has(disk, first, messages)).map(([uid]) => uid);
     if (having.length < this.minInSync) return this.violated(`${node.name} acknowledged what is on ${having.length} replicas`);
-    for (const uid of inSync) {
-      const disk = this.disks.get(uid) as SimDisk;
-      if (having.includes(uid)) continue;
-      return this.violated(`${node.name} acknowledged ${first} to ${end} of ${log.end}, and ${uid}, which is in sync, ends at ${disk.end}`);
+    if (having.length === 1 && having[0] === uid && !this.world.etcd.store.leases.has(broker.lease))
+      return this.violated(`${node.name} acknowledged alone, and its lease has ended`);
+    for (const member of inSync) {
+      const disk = this.disks.get(member) as SimDisk;
+      if (having.includes(member)) continue;
+      return this.violated(
+        `${node.name} acknowledged ${first} to ${end} of ${log.end}, and ${member}, which is in sync, ends at ${disk.end}`,
+      );
     }
   }
 

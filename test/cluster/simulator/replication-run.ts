@@ -137,7 +137,7 @@ export class ReplicationRun {
     const { random, etcd, time } = this.world;
     const machine = random.chance(0.5) ? (this.leading() ?? random.pick(this.machines)) : random.pick(this.machines);
     const other = random.pick(this.machines.filter((one) => one !== machine));
-    switch (random.int(0, 11)) {
+    switch (random.int(0, 12)) {
       case 0:
       case 1:
         this.stop(machine, false);
@@ -187,6 +187,9 @@ export class ReplicationRun {
       case 10:
         machine.disk.trimTo(random.int(0, machine.broker?.highWatermark ?? 0));
         return;
+      case 11:
+        this.world.note(`${machine.name} hands over`);
+        return machine.node.run(() => machine.broker?.handOver());
       default:
         // Two at once: the one that leads, and a while later the one that takes over.
         this.stop(machine, false);

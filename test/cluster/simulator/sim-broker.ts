@@ -17,6 +17,7 @@ export const PARTITION_KEY = KEYS.partition(TOPIC, 0);
 export const PREFIX = 77;
 const PARTITION_NAME = `${TOPIC}/0`;
 const LEASE_MS = 3_000;
+const HAND_OVER_MS = 1_000;
 const SETTINGS = { lagMs: 2_000, suspectMs: 1_000, catchUpBytesPerSecond: 2_000_000 };
 
 /** What the checks hear of a broker. */
@@ -51,6 +52,7 @@ export class SimBroker implements ReplicaHost {
   private readonly membership: Membership<BrokerRecord>;
   private readonly replication: Replication;
   private pending: Publish[] = [];
+  handedOver = 0;
 
   constructor(
     readonly site: SimSite,
@@ -104,7 +106,7 @@ export class SimBroker implements ReplicaHost {
       name: PARTITION_NAME,
       number: PREFIX,
       log: this.log,
-      memory: disk,
+      memory: this.log.memory,
       host: this,
     });
     this.view.listen((changes) => {
@@ -123,6 +125,10 @@ export class SimBroker implements ReplicaHost {
     return this.disk.durability;
   }
 
+  get lease(): string {
+    return this.membership.lease.id;
+  }
+
   get highWatermark(): number {
     return this.replica.leading?.highWatermark ?? 0;
   }
@@ -137,6 +143,13 @@ export class SimBroker implements ReplicaHost {
     }
     this.pending.push({ messages, end: this.log.end });
     this.replica.logGrew();
+  }
+
+  /** An operator wants another broker to lead. */
+  handOver(): void {
+    this.replica.handOver(undefined, HAND_OVER_MS, (failure) => {
+      if (failure === undefined) this.handedOver++;
+    });
   }
 
   onRole(role: Role): void {

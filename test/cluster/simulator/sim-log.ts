@@ -22,7 +22,7 @@ export interface DiskFaults {
 }
 
 /** The disk of one broker, with the log of one partition. It outlives processes. */
-export class SimDisk implements ReplicaMemory {
+export class SimDisk {
   epoch = 0;
   isWhole = true;
   start = 0;
@@ -42,10 +42,6 @@ export class SimDisk implements ReplicaMemory {
 
   saveEpoch(epoch: number): void {
     this.epoch = epoch;
-  }
-
-  becameWhole(): void {
-    this.isWhole = true;
   }
 
   /** The message at a sequence; undefined if there is none. */
@@ -128,6 +124,8 @@ function from({ commit, epoch, bytes }: StoredCommit, sequence: number): StoredC
 
 /** The log on a SimDisk, in one process. A message is a number. */
 export class SimLog implements ReplicaLog {
+  /** What else the broker keeps of its part. */
+  readonly memory: ReplicaMemory;
   private isSyncing = false;
   /** How far the log was cut since a sync began. */
   private lowestEnd = Number.POSITIVE_INFINITY;
@@ -138,7 +136,19 @@ export class SimLog implements ReplicaLog {
     private readonly random: Random,
     private readonly faults: DiskFaults,
     private readonly onSynced: () => void,
-  ) {}
+  ) {
+    this.memory = {
+      epoch: disk.epoch,
+      isWhole: disk.isWhole,
+      saveEpoch: (epoch) => {
+        this.maybeFail();
+        disk.saveEpoch(epoch);
+      },
+      becameWhole: () => {
+        disk.isWhole = true;
+      },
+    };
+  }
 
   get start(): number {
     return this.disk.start;
