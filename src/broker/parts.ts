@@ -65,6 +65,8 @@ export interface Environment {
   random?: RandomSource;
   /** Names the time since the machine started. After another one, files may be as a power cut leaves them. */
   bootId?: string;
+  /** Other brokers have the same partitions, those whose logs have an epoch: of these nothing is released before it is known what they have. */
+  isReplicated?: boolean;
   /** How many descriptors the process may have. */
   descriptorLimit?: number;
   /** The descriptors of the process, if others have a share of them. */
@@ -81,7 +83,7 @@ export type Parts = ReturnType<typeof openParts> extends Generator<unknown, infe
  * @throws StartError
  */
 export function* openParts(options: BrokerOptions, logger: Logger, environment: Environment) {
-  const { clock = systemClock, random = systemRandom, bootId = readBootId() } = environment;
+  const { clock = systemClock, random = systemRandom, bootId = readBootId(), isReplicated = false } = environment;
   const descriptors = environment.descriptors ?? new DescriptorBudget(environment.descriptorLimit ?? descriptorLimit());
   const disk = new OpenFiles(environment.disk ?? systemDisk, descriptors);
   const clientDescriptors = { tcp: descriptors.share(), http: descriptors.share() };
@@ -145,6 +147,7 @@ export function* openParts(options: BrokerOptions, logger: Logger, environment: 
       limit: options.idempotencyKeys,
       notes,
       damage,
+      isReplicated: (id) => isReplicated && (registry.partitionById(id)?.log.files?.epoch ?? 0) > 0,
     });
     const partitionNumbered = (number: number) => [...registry.partitions].find((partition) => partition.number === number);
     const otlp = OtlpExporter.from(options.otlpEndpoint, options.broadcastAddress, {
@@ -170,7 +173,12 @@ export function* openParts(options: BrokerOptions, logger: Logger, environment: 
     deferred.target = registry;
     const { startWithoutUnreadable } = options;
     const withoutUnreadable = new WithoutUnreadable(startWithoutUnreadable, disk, logger);
-    const recovery = new Recovery({ ...registryParts, journal, withoutUnreadable, damage, notes }, registry, directory, found);
+    const recovery = new Recovery(
+      { ...registryParts, journal, withoutUnreadable, damage, notes, isReplicated },
+      registry,
+      directory,
+      found,
+    );
     yield* recovery.run();
     const newestMs = Math.max(0, ...[...registry.partitions].map(({ log }) => log.files?.newestMs ?? 0));
     if (newestMs > 0) turn.turnClock.doubtSince(newestMs);

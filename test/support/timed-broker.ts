@@ -1,5 +1,5 @@
 import { cpSync, rmSync } from "node:fs";
-import { type Broker, openBroker } from "../../src/broker/broker.ts";
+import { type Broker, type Environment, openBroker } from "../../src/broker/broker.ts";
 import type { BrokerOptions } from "../../src/broker/options.ts";
 import type { Chunk } from "../../src/broker/storage/log/chunk.ts";
 import type { TopicLog } from "../../src/broker/storage/log/topic-log.ts";
@@ -74,7 +74,10 @@ export class TimedBroker {
   private readonly folders: string[] = [temporaryFolder()];
   private readonly killed: Broker[] = [];
 
-  constructor(private readonly changes: Partial<BrokerOptions> = {}) {
+  constructor(
+    private readonly changes: Partial<BrokerOptions> = {},
+    private readonly environment: Environment = {},
+  ) {
     this.broker = this.open();
   }
 
@@ -92,21 +95,22 @@ export class TimedBroker {
     await published;
   }
 
-  /** A clean end and a new start. */
-  async restart(): Promise<void> {
+  /** A clean end and a new start. @param meanwhile does something to the data path in between */
+  async restart(meanwhile: (dataPath: string) => void = () => {}): Promise<void> {
     await this.close();
+    meanwhile(this.folders[0]);
     this.broker = this.open();
   }
 
-  /** Goes on with what is in the files at this moment, as after kill -9. */
-  kill(): void {
+  /** Goes on with what is in the files at this moment, as after kill -9. @param environment of the new start */
+  kill(environment = this.environment): void {
     const image = temporaryFolder();
     while (!isCopied(this.folders[0], image));
     this.killed.push(this.broker);
     // Nobody advances the old clock any more, so the killed broker does nothing.
     this.clock = new SimulatedClock(this.clock.wallMs());
     this.folders.unshift(image);
-    this.broker = this.open();
+    this.broker = this.open(environment);
   }
 
   async end(): Promise<void> {
@@ -115,8 +119,8 @@ export class TimedBroker {
     for (const folder of this.folders) removeFolder(folder);
   }
 
-  private open(): Broker {
-    return openBroker(defaultOptions({ dataPath: this.folders[0], ...this.changes }), this.log, { clock: this.clock });
+  private open(environment = this.environment): Broker {
+    return openBroker(defaultOptions({ dataPath: this.folders[0], ...this.changes }), this.log, { ...environment, clock: this.clock });
   }
 
   private async close(): Promise<void> {

@@ -38,6 +38,8 @@ export function restoreChannel(
   if (floor < log.startSequence) floor = log.startSequence;
   const last = Math.max(floor, progress.finished.at(-1)?.to ?? 0, progress.tried.at(-1)?.to ?? 0);
   if (last > log.next) skipLost(last);
+  // A replica skips nothing: it gets the messages again.
+  floor = Math.min(floor, log.next);
   deferred.raiseNextNumber(Math.max(row.voidBefore, row.requeuesVoidBefore));
   const channel = registry.restoreChannel(partition, row.id, row.name, floor);
   const syncedFloor = metadata.syncedProgress.floorOf(row.id);

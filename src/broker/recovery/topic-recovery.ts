@@ -64,6 +64,8 @@ export interface RecoveryParts {
   readonly damage: DamageLog;
   readonly notes: FileNotes;
   readonly turn: Pick<Turn, "queueSync">;
+  /** Partitions whose logs have an epoch are replicas. */
+  readonly isReplicated: boolean;
 }
 
 /** Restores topics and channels of an earlier run, one by one, from the metadata store, the logs and the journal. */
@@ -339,6 +341,7 @@ export class TopicRecovery {
     // Its number is claimed first: if it has to wait, no other topic may get that.
     const { id, nextSequence } = claim(identity);
     const topic = this.addTopic({ id, number, name, prefix: identity?.prefix }, journaled?.firstSequence ?? nextSequence, {});
+    if (this.isReplica(topic)) topic.releasable = topic.log.startSequence;
     topic.restoreReleased(0, false);
     topic.log.files?.closeSegments();
     checkpointer.savePartition(topic);
@@ -350,7 +353,13 @@ export class TopicRecovery {
     return topic;
   }
 
+  private isReplica({ log }: TopicPartition): boolean {
+    return this.parts.isReplicated && (log.files?.epoch ?? 0) > 0;
+  }
+
   private skipLost(topic: TopicPartition, next: number, synced = 0, isKnown = false): void {
+    // A replica gets what it lost from another one, at the same sequences.
+    if (this.isReplica(topic)) return;
     skipLost(this.parts.logger, this.registry, topic, next, synced, isKnown);
   }
 
@@ -386,6 +395,8 @@ export class TopicRecovery {
     const next = Math.max(row.released, synced ?? 0, floors);
     this.skipLost(topic, next, synced, floors > topic.log.next && this.parts.notes.lastRunWroteAll);
     const adopted = this.adopted.has(id);
+    // No channel was given more. What replicas have is told later.
+    if (this.isReplica(topic)) topic.releasable = Math.max(row.released, floors, topic.log.startSequence);
     topic.restoreReleased(row.released, channels.length > 0 && !adopted);
     if (adopted) this.registry.adopt(topic);
     topic.deferredPublishes.restoreHeld(heldFrom);

@@ -37,10 +37,9 @@ export class ReplicatedPartition implements Replicated {
     return this.partition.releasable;
   }
 
-  /** All replicas that count have the messages below a sequence. @throws RangeError for one that is lower than before */
+  /** All replicas that count have the messages below a sequence. It may be lower than before: a new leader may know of less. */
   release(sequence: number): void {
-    if (!(sequence >= this.partition.releasable)) throw new RangeError(`released up to ${this.partition.releasable}, not ${sequence}`);
-    this.partition.releasable = sequence;
+    this.partition.releasable = Math.max(sequence, this.partition.released);
     this.partition.releaseToChannels();
     this.parts.turn.schedule();
   }
@@ -81,6 +80,8 @@ export class ReplicatedPartition implements Replicated {
     // Before the messages go: a key must not outlive its message.
     parts.keys.voidFrom(id, sequence, parts.turn.agingMs);
     log.truncateTo(sequence);
+    // Other messages will have these sequences.
+    partition.releasable = Math.min(partition.releasable, sequence);
     log.files?.syncs.onSaved(sequence);
     for (const channel of partition.channels.values()) channel.backlog.unskipFrom(sequence);
     partition.deferredPublishes.onTruncated(sequence);

@@ -1,5 +1,9 @@
 import { afterEach, expect, test } from "bun:test";
+import { truncateSync } from "node:fs";
+import type { Environment } from "../../../src/broker/broker.ts";
 import type { BrokerOptions } from "../../../src/broker/options.ts";
+import { systemDisk } from "../../../src/broker/storage/disk/disk.ts";
+import { cutLog } from "../../../src/broker/storage/log/log-cut.ts";
 import { recordAt } from "../../../src/broker/storage/log/records.ts";
 import { ReplicatedPartition } from "../../../src/broker/topics/replicated-partition.ts";
 import type { TopicPartition } from "../../../src/broker/topics/topic-partition.ts";
@@ -14,8 +18,11 @@ let timed: TimedBroker;
 afterEach(() => timed?.end());
 
 /** A broker with a replicated partition of the topic "t", and a channel with a consumer. */
-function start(options: Partial<BrokerOptions> = {}): { partition: TopicPartition; replica: ReplicatedPartition; consumer: Collector } {
-  timed = new TimedBroker(options);
+function start(
+  options: Partial<BrokerOptions> = {},
+  environment: Environment = {},
+): { partition: TopicPartition; replica: ReplicatedPartition; consumer: Collector } {
+  timed = new TimedBroker(options, environment);
   const [partition] = timed.topic.partitions as [TopicPartition];
   const replica = new ReplicatedPartition(partition, timed.broker);
   partition.replicate(replica, 0);
@@ -63,7 +70,9 @@ test("a message is acknowledged and delivered once the replicas have it, and not
   await turn();
   expect([outcomes, consumer.bodies]).toEqual([numbers(4), numbers(4)]);
   expect(partition.releasedPosition).toBe(partition.log.committedEnd);
-  expect(() => replica.release(3)).toThrow(RangeError);
+  // A new leader may know of less, but what is released stays that.
+  replica.release(3);
+  expect([partition.released, partition.releasable]).toEqual([4, 4]);
 });
 
 test("what replicas had before it was committed here needs no wait", async () => {
@@ -123,7 +132,7 @@ test("a truncated partition has lost the messages, their keys and what channels 
   // The channel was to begin behind messages that were not released.
   timed.topic.channel("c").partIn(partition).backlog.skip(1, 3);
   replica.truncateTo(1);
-  expect(bodiesOf(partition)).toEqual(["a"]);
+  expect([bodiesOf(partition), partition.releasable]).toEqual([["a"], 1]);
   replica.accept();
   for (const [body, key] of [
     ["a", "k1"],
@@ -223,4 +232,49 @@ test("a connection whose publish is refused gets the error, and no OK for what w
   await other.call("PUB lone", "3");
   replica.refuse(NOT_LEADER);
   expect((await client.next()).text).toBe("E_PUB_FAILED PUB failed not the leader");
+});
+
+test("a start releases no more of a replica than channels had, until it is told what others have", async () => {
+  const { partition, replica } = start({}, { isReplicated: true });
+  partition.log.files?.beginEpoch(1);
+  const outcomes: string[] = [];
+  for (const body of numbers(5)) publish(outcomes, body);
+  replica.release(2);
+  await turn();
+  timed.topic.channel("c").empty();
+  timed.kill();
+  const [again] = timed.topic.partitions as [TopicPartition];
+  expect([again.released, again.log.next]).toEqual([2, 5]);
+  const copy = new ReplicatedPartition(again, timed.broker);
+  again.replicate(copy, again.releasable);
+  copy.refuse(NOT_LEADER);
+  expect(() => copy.truncateTo(1)).toThrow(RangeError);
+  copy.truncateTo(3);
+  copy.release(3);
+  const consumer = new Collector();
+  timed.topic.channel("c").addConsumer(consumer);
+  timed.topic.channel("c").markDirty();
+  timed.clock.advance(10);
+  expect(consumer.bodies).toEqual(["2"]);
+  // A broker that is alone takes all for its own.
+  timed.kill({});
+  expect(timed.topic.partitions[0]?.released).toBe(3);
+});
+
+test("a replica that has lost its log's end ends there, and its channels go on there", async () => {
+  const { partition, replica } = start({}, { isReplicated: true });
+  partition.log.files?.beginEpoch(1);
+  const outcomes: string[] = [];
+  for (const body of numbers(5)) publish(outcomes, body);
+  replica.release(5);
+  timed.topic.channel("c").empty();
+  await timed.restart((directory) => {
+    const { number, name, log } = partition;
+    const options = { directory: log.files?.names.directory.replace(/^.*bunsq-data/, `${directory}/bunsq-data`) ?? "" };
+    cutLog({ disk: systemDisk, topicNumber: number, topicName: name, logger: timed.log, onCorrupt: () => {}, ...options }, 2);
+    truncateSync(`${options.directory}/0000000000000000.log`, 2 * (BODY_OFFSET + 1));
+  });
+  const [again] = timed.topic.partitions as [TopicPartition];
+  expect([again.log.next, again.released, timed.topic.channel("c").partIn(again).floor]).toEqual([2, 2, 2]);
+  expect(timed.log.matching(/ids are not used again/)).toBeEmpty();
 });
