@@ -16,6 +16,8 @@ export class Follower {
   /** The leader has answered the newest ask: its commits follow on the log. */
   private isFollowing = false;
   private askAtMs: number | undefined;
+  /** With this it has all that was acknowledged before the leader counted with this run of it; undefined: it is not known, or told. */
+  private wholeAt: number | undefined;
 
   constructor(
     readonly epoch: number,
@@ -23,6 +25,7 @@ export class Follower {
     highWatermark: number,
     private readonly parts: ReplicationParts,
     private readonly partition: PartitionParts,
+    private readonly onWhole: () => void,
   ) {
     this.highWatermark = highWatermark;
     this.follow();
@@ -31,7 +34,7 @@ export class Follower {
   /** Asks the leader for what this log lacks. */
   follow(): void {
     this.isFollowing = false;
-    this.askAtMs = undefined;
+    this.askAtMs = this.wholeAt = undefined;
     const { log, number } = this.partition;
     this.peer?.dropEnd(number);
     const { start, end } = log;
@@ -43,7 +46,7 @@ export class Follower {
     if (!this.isFollowing) this.follow();
   }
 
-  onPart({ ask, to, restarts }: Part): void {
+  onPart({ ask, to, restarts, end }: Part): void {
     if (ask !== this.ask) return;
     const { log } = this.partition;
     this.attempt(() => {
@@ -54,6 +57,7 @@ export class Follower {
       if (log.end !== to) throw new CommitRunError(`the log ends at ${log.end}, and the leader goes on at ${to}`);
       this.highWatermark = Math.min(this.highWatermark, to);
       this.isFollowing = true;
+      this.wholeAt = end;
       this.tellEnd();
     });
   }
@@ -85,8 +89,12 @@ export class Follower {
   }
 
   private tellEnd(): void {
-    const { log, number } = this.partition;
-    this.peer?.sendEnd({ partition: number, epoch: this.epoch, end: log.end, synced: Math.min(log.synced, log.end) });
+    const { log, number, host } = this.partition;
+    const synced = Math.min(log.synced, log.end);
+    this.peer?.sendEnd({ partition: number, epoch: this.epoch, end: log.end, synced });
+    if (this.wholeAt === undefined || (host.durability === "fsync" ? synced : log.end) < this.wholeAt) return;
+    this.wholeAt = undefined;
+    this.onWhole();
   }
 
   /** Whatever fails, the leader is told nothing, and asked again later: what the log has then is found out anew. */

@@ -268,7 +268,8 @@ export class Leader {
   /** Tells a follower what to keep: commits from there follow. */
   private part(peer: Peer, follower: FollowerProgress, to: number, restarts: boolean): void {
     follower.followFrom(to, this.nowMs);
-    peer.send({ kind: "part", partition: this.partition.number, epoch: this.epoch, ask: follower.ask, to, restarts });
+    const { number: partition, log } = this.partition;
+    peer.send({ kind: "part", partition, epoch: this.epoch, ask: follower.ask, to, restarts, end: log.end });
   }
 
   private sendTo(follower: FollowerProgress): void {

@@ -34,7 +34,7 @@ export interface ReplicaMemory {
    * replica must not lead before it has caught up. It stays false over restarts.
    */
   readonly isWhole: boolean;
-  /** Others do not rely on what it had. */
+  /** It has caught up with a leader, or nobody has more. */
   becameWhole(): void;
   /** It is on the disk when this returns. @throws the kernel's error */
   saveEpoch(epoch: number): void;

@@ -58,8 +58,7 @@ export class Replica {
   onRecord(stored: StoredRecord): void {
     if (stored.modRevision <= (this.stored?.modRevision ?? 0)) return;
     this.stored = stored;
-    const { leader, epoch, inSync } = stored.value;
-    if (!inSync.includes(this.parts.uid)) this.becameWhole();
+    const { leader, epoch } = stored.value;
     if (this.isStale(epoch)) return;
     if (leader === this.parts.uid) return this.onOwnRecord(stored);
     if (this.role instanceof Follower && this.role.epoch === epoch && this.role.leader === leader) return this.leaveUnlessWhole();
@@ -118,7 +117,7 @@ export class Replica {
     this.leaveUnlessWhole();
     if (leader === "") return host.onRole({ name: "out", epoch });
     host.onRole({ name: "follower", epoch, leader });
-    this.role = new Follower(epoch, leader, this.highWatermark, this.parts, this.partition);
+    this.role = new Follower(epoch, leader, this.highWatermark, this.parts, this.partition, () => this.becameWhole());
   }
 
   /** Ends what this broker was. */

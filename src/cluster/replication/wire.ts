@@ -11,7 +11,7 @@ import { FieldReader, FieldWriter, WireError } from "./fields.ts";
 //   HELLO    version u16, cluster, data path uid, run. The first frame, both ways.
 //   LEAD     partition u32, epoch u32. "I lead it": to each of its replicas, by who leads.
 //   FOLLOW   partition, epoch, ask u32, start, end, epochs [epoch u32, first sequence]. "This is what I have": by a follower.
-//   PART     partition, epoch, ask, to, restarts u8. "Keep what is below `to`; commits from there follow."
+//   PART     partition, epoch, ask, to, restarts u8, end. "Keep what is below `to`; commits from there follow. I have this many."
 //   APPEND   partition, epoch, high watermark, epoch of the commits u32, starts segment u8,
 //            commits [first sequence, count u32, length u32, time f64 (ms since 1970), CRC-32 u32], records
 //   ENDS     [partition, epoch, end, synced end]. What followers have, once per turn.
@@ -61,6 +61,8 @@ export interface Part {
   readonly to: number;
   /** Nothing of the follower's log is of use: it begins anew at `to`. */
   readonly restarts: boolean;
+  /** The end of the leader's log. What was acknowledged without this run of the follower is below it. */
+  readonly end: number;
 }
 
 export interface Append {
@@ -175,6 +177,7 @@ function writeFields(writer: FieldWriter, frame: Frame): void {
   writer.u32(frame.ask);
   writer.sequence(frame.to);
   writer.u8(frame.restarts ? 1 : 0);
+  writer.sequence(frame.end);
 }
 
 function writeFollow(writer: FieldWriter, { ask, start, end, epochs }: Follow): void {
@@ -228,6 +231,7 @@ function readFields(reader: FieldReader, kind: number): Frame {
         ask: reader.u32(),
         to: reader.sequence(),
         restarts: reader.flag(),
+        end: reader.sequence(),
       };
     case KINDS.append:
       return readAppend(reader);

@@ -27,7 +27,7 @@ function randomFrame(random: Random): Frame {
       return { kind: "follow", partition, epoch, ask: random.int(0, 9), start: 5, end: 2 ** 33, epochs };
     }
     case 4:
-      return { kind: "part", partition, epoch, ask: 7, to: sequence(random), restarts: random.chance(0.5) };
+      return { kind: "part", partition, epoch, ask: 7, to: sequence(random), restarts: random.chance(0.5), end: 8 };
     case 5: {
       const commits = times(random, 5, () => ({
         firstSequence: sequence(random),

@@ -19,7 +19,6 @@ interface Inside {
   readonly stored: { readonly value: { readonly inSync: readonly string[]; readonly leader: string } } | undefined;
   readonly changing: readonly string[] | undefined;
   readonly inSync: InSyncSet;
-  readonly highWatermark: number;
   readonly leading: Leader | undefined;
   readonly isChanging: boolean;
   isWhole: boolean;
@@ -58,11 +57,6 @@ export const BROKEN_VARIANTS: readonly BrokenVariant[] = [
     return this.isChanging || this.leading !== undefined ? undefined : this.stored?.value.leader;
   }),
   getter("a leader alone answers without a lease", Leader.prototype, "mayGoAlone", () => true),
-  method("a follower joins by a watermark that is not known yet", Leader.prototype, "admit", function (follower) {
-    const { inSync, highWatermark, log } = this;
-    if (inSync.isChanging || inSync.has(follower.uid) || !follower.isFollowing || follower.sent < log.end) return;
-    if (follower.end >= highWatermark) inSync.change([...inSync.members, follower.uid]);
-  }),
   method("a follower joins before it has caught up", Leader.prototype, "admit", function (follower) {
     if (this.inSync.isChanging || this.inSync.has(follower.uid) || !follower.isFollowing) return;
     this.inSync.change([...this.inSync.members, follower.uid]);

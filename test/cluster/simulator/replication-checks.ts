@@ -82,8 +82,9 @@ export class ReplicationChecks implements BrokerWatch {
     if (having.length === 1 && having[0] === uid && !this.world.etcd.store.leases.has(broker.lease))
       return this.violated(`${node.name} acknowledged alone, and its lease has ended`);
     for (const member of inSync) {
-      const disk = this.disks.get(member) as SimDisk;
-      if (having.includes(member)) continue;
+      const disk = this.disks.get(member);
+      // Its disk is gone, and it with it.
+      if (disk === undefined || having.includes(member)) continue;
       return this.violated(
         `${node.name} acknowledged ${first} to ${end} of ${log.end}, and ${member}, which is in sync, ends at ${disk.end}`,
       );

@@ -1,6 +1,6 @@
-import { SHAPES } from "../../../src/cluster/state/records.ts";
+import { type PartitionRecord, SHAPES } from "../../../src/cluster/state/records.ts";
 import { ReplicationChecks, Violation } from "./replication-checks.ts";
-import { KEYS, PARTITION_KEY, PREFIX, SimBroker, type SimSite, TOPIC } from "./sim-broker.ts";
+import { PARTITION_KEY, PREFIX, SimBroker, type SimSite } from "./sim-broker.ts";
 import { SimDisk } from "./sim-log.ts";
 import { SimNetwork } from "./sim-network.ts";
 import type { SimNode } from "./sim-node.ts";
@@ -11,14 +11,21 @@ const FAULTS_MS = 12_000;
 const HEALING_MS = 60_000;
 /** No fault lasts longer than this. */
 const LONGEST_FAULT_MS = 4_000;
+/** A call to etcd may still have its effect after this. */
+const LONGEST_CALL_MS = 4_000;
 const TOPIC_UID = "00000000000000ff";
+
+function uidOf(number: number): string {
+  return number.toString(16).padStart(16, "0");
+}
 
 /** A machine: what is left when its process ends. */
 interface Machine {
   readonly name: string;
-  readonly uid: string;
-  readonly disk: SimDisk;
+  uid: string;
+  disk: SimDisk;
   runs: number;
+  startedMs: number;
   node: SimNode;
   broker: SimBroker | undefined;
 }
@@ -30,6 +37,7 @@ export class ReplicationRun {
   private readonly network: SimNetwork;
   private readonly site: SimSite;
   private readonly machines: Machine[];
+  private readonly disks: Map<string, SimDisk>;
   private nextMessage = 1;
   private isHealing = false;
 
@@ -41,10 +49,19 @@ export class ReplicationRun {
     const durability = random.pick(["write", "fsync"] as const);
     this.machines = Array.from({ length: replicas }, (_, i): Machine => {
       const name = `n${i}`;
-      return { name, uid: `${i + 1}`.repeat(16), disk: new SimDisk(durability), runs: 0, node: this.world.node(name), broker: undefined };
+      return {
+        name,
+        uid: uidOf(i + 1),
+        disk: new SimDisk(durability),
+        runs: 0,
+        startedMs: 0,
+        node: this.world.node(name),
+        broker: undefined,
+      };
     });
     const minInSync = random.pick([Math.floor(replicas / 2) + 1, Math.floor(replicas / 2) + 1, 1]);
-    this.checks = new ReplicationChecks(this.world, new Map(this.machines.map(({ uid, disk }) => [uid, disk])), minInSync);
+    this.disks = new Map(this.machines.map(({ uid, disk }) => [uid, disk]));
+    this.checks = new ReplicationChecks(this.world, this.disks, minInSync);
     const disk = { failure: 0, syncMs: random.pick([1, 20, 300]) };
     this.site = { world: this.world, network: this.network, watch: this.checks, minInSync, disk };
   }
@@ -52,7 +69,8 @@ export class ReplicationRun {
   /** @throws Violation */
   play(): void {
     const { time, random, etcd } = this.world;
-    this.putRecord();
+    const replicas = this.machines.map(({ uid }) => uid);
+    this.putRecord({ uid: TOPIC_UID, prefix: PREFIX, replicas, leader: "", epoch: 0, inSync: replicas });
     for (const machine of this.machines) this.boot(machine);
     time.advance(random.int(0, 3_000));
     etcd.faults = random.chance(0.5) ? this.world.randomEtcdFaults() : etcd.faults;
@@ -76,11 +94,11 @@ export class ReplicationRun {
     this.heal();
   }
 
-  private putRecord(): void {
-    const replicas = this.machines.map(({ uid }) => uid);
-    const record = { uid: TOPIC_UID, prefix: PREFIX, replicas, leader: "", epoch: 0, inSync: replicas };
+  /** What the controller does. */
+  private putRecord(record: PartitionRecord): void {
     this.world.etcd.store.txn([], [{ put: PARTITION_KEY, value: SHAPES.partitions.write(record) }], []);
-    this.world.note(`${KEYS.topic(TOPIC)} on ${replicas.length}`);
+    this.world.etcd.changed();
+    this.world.note(JSON.stringify(record));
   }
 
   // ---- machines
@@ -88,6 +106,7 @@ export class ReplicationRun {
   private boot(machine: Machine): void {
     if (machine.broker !== undefined) return;
     machine.runs++;
+    machine.startedMs = this.world.time.nowMs;
     machine.node = this.world.node(machine.name);
     this.network.lightUp(machine.name);
     this.world.note(`${machine.name} starts with ${machine.disk.end}, whole: ${machine.disk.isWhole}`);
@@ -102,11 +121,32 @@ export class ReplicationRun {
     machine.broker = undefined;
   }
 
-  /** With the durability `write`, messages are lost when all replicas in sync lose power: some other one has to keep what it has. */
-  private mayLosePower({ uid, disk }: Machine): boolean {
+  /**
+   * Whether a machine's disk may lose something: some other replica in sync has to keep what it has. A transaction of this one that is under
+   * way may take the others out of the set, also one of the run before.
+   */
+  private isSpare({ uid, broker, runs, startedMs }: Machine): boolean {
+    if (broker === undefined || broker.isChanging || (runs > 1 && this.world.time.nowMs < startedMs + LONGEST_CALL_MS)) return false;
     const { inSync } = this.checks.record;
-    if (disk.durability === "fsync") return true;
     return this.machines.some((other) => other.uid !== uid && inSync.includes(other.uid) && other.disk.isWhole);
+  }
+
+  /** The disk is gone for good. Somebody puts a new one in, and a replica there in the place of the one that was lost. */
+  private replaceDisk(machine: Machine): void {
+    const { random, time } = this.world;
+    this.stop(machine, true);
+    const lost = machine.uid;
+    this.disks.delete(lost);
+    machine.uid = uidOf(this.nextMessage++ + 100);
+    machine.disk = new SimDisk(machine.disk.durability);
+    this.disks.set(machine.uid, machine.disk);
+    this.world.note(`${machine.name} has lost its disk, and is ${machine.uid} now`);
+    time.after(random.int(0, LONGEST_FAULT_MS), () => {
+      const { record } = this.checks;
+      const replicas = record.replicas.map((uid) => (uid === lost ? machine.uid : uid));
+      const inSync = record.inSync.filter((uid) => uid !== lost);
+      this.putRecord({ ...record, replicas, inSync, leader: record.leader === lost ? "" : record.leader });
+    });
   }
 
   private later(undo: () => void): void {
@@ -137,13 +177,14 @@ export class ReplicationRun {
     const { random, etcd, time } = this.world;
     const machine = random.chance(0.5) ? (this.leading() ?? random.pick(this.machines)) : random.pick(this.machines);
     const other = random.pick(this.machines.filter((one) => one !== machine));
-    switch (random.int(0, 12)) {
+    switch (random.int(0, 14)) {
       case 0:
       case 1:
         this.stop(machine, false);
         return this.later(() => this.boot(machine));
       case 2:
-        if (!this.mayLosePower(machine)) return;
+        // With the durability `write`, messages are lost when all replicas in sync lose power.
+        if (machine.disk.durability === "write" && !this.isSpare(machine)) return;
         this.stop(machine, true);
         return this.later(() => this.boot(machine));
       case 3: {
@@ -190,6 +231,15 @@ export class ReplicationRun {
       case 11:
         this.world.note(`${machine.name} hands over`);
         return machine.node.run(() => machine.broker?.handOver());
+      case 12:
+        if (!this.isSpare(machine) || random.chance(0.5)) return;
+        this.replaceDisk(machine);
+        return this.later(() => this.boot(machine));
+      case 13:
+        if (!this.isSpare(machine)) return;
+        this.stop(machine, false);
+        machine.disk.flipBit(random);
+        return this.later(() => this.boot(machine));
       default:
         // Two at once: the one that leads, and a while later the one that takes over.
         this.stop(machine, false);

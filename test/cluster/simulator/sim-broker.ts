@@ -1,3 +1,4 @@
+import type { InSyncSet } from "../../../src/cluster/replication/in-sync-set.ts";
 import type { Replica } from "../../../src/cluster/replication/replica.ts";
 import type { ReplicaHost, Role } from "../../../src/cluster/replication/replica-log.ts";
 import { Replication } from "../../../src/cluster/replication/replication.ts";
@@ -11,8 +12,8 @@ import type { SimNetwork } from "./sim-network.ts";
 import type { SimNode } from "./sim-node.ts";
 import type { SimWorld } from "./sim-world.ts";
 
-export const KEYS = new ClusterKeys("sim");
-export const TOPIC = "t";
+const KEYS = new ClusterKeys("sim");
+const TOPIC = "t";
 export const PARTITION_KEY = KEYS.partition(TOPIC, 0);
 export const PREFIX = 77;
 const PARTITION_NAME = `${TOPIC}/0`;
@@ -131,6 +132,13 @@ export class SimBroker implements ReplicaHost {
 
   get highWatermark(): number {
     return this.replica.leading?.highWatermark ?? 0;
+  }
+
+  /** A change of the partition's record is under way. */
+  get isChanging(): boolean {
+    const { leading } = this.replica;
+    const inSync: InSyncSet | undefined = leading === undefined ? undefined : Reflect.get(leading, "inSync");
+    return Reflect.get(this.replica, "isChanging") === true || inSync?.isChanging === true;
   }
 
   /** A client publishes. What comes of it, the watch hears. */

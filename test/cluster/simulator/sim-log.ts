@@ -74,10 +74,29 @@ export class SimDisk {
     if (this.durability === "write") this.isWhole = false;
   }
 
+  /** A bit of something that was written long ago is another one. */
+  flipBit(random: Random): void {
+    if (this.commits.length === 0) return;
+    const at = random.int(0, this.commits.length - 1);
+    const bytes = Buffer.from(this.commits[at].bytes);
+    bytes[random.int(0, bytes.length - 1)] ^= 1 << random.int(0, 7);
+    this.commits[at] = { ...this.commits[at], bytes };
+    // The next start finds it. Until then nobody counts on this disk.
+    if (this.reliesOn(this.commits[at].commit)) this.isWhole = false;
+  }
+
+  /** Whether others may rely on it that this disk has a commit. */
+  private reliesOn({ firstSequence }: Commit): boolean {
+    return this.durability === "write" || firstSequence < this.synced;
+  }
+
   /** What a start does: a torn commit does not count, nor what follows. */
   recover(): void {
     const damaged = this.commits.find(({ commit, bytes }) => this.isDamaged(commit, bytes));
-    if (damaged !== undefined) this.cutTo(damaged.commit.firstSequence);
+    if (damaged !== undefined) {
+      if (this.reliesOn(damaged.commit)) this.isWhole = false;
+      this.cutTo(damaged.commit.firstSequence);
+    }
     this.synced = this.end;
     // Its headers may be from before the power cut.
     this.epochs = this.epochs.filter(({ firstSequence }) => firstSequence <= this.end);
