@@ -2,7 +2,7 @@ import { traceIdOf } from "../../frame/header.ts";
 import { MAX_TRACE_ID } from "../../frame/json-header.ts";
 import { encodedJson, Refusal } from "../../http/server/reply.ts";
 import { KIND_PUBLISH } from "../storage/deferred/entry.ts";
-import { type LogRecord, recordAt, visitRecords } from "../storage/log/records.ts";
+import { type LogRecord, peekAt, recordAt, visitRecords } from "../storage/log/records.ts";
 import type { TopicLog } from "../storage/log/topic-log.ts";
 import type { ChannelPartition } from "../topics/channel/channel-partition.ts";
 import { listDeferred, parsePageStart } from "../topics/inspect/deferred-search.ts";
@@ -197,7 +197,7 @@ class Frames {
   of({ position, stored }: MessageStatus): { buffer: Buffer; from: number; to: number } | undefined {
     if (stored !== undefined) return { buffer: this.channel.deferrals.frameOf(stored), from: 0, to: stored.frameBytes };
     if (this.last === undefined || position < this.last.start || position >= this.last.end) {
-      const chunk = this.log.peekAt(position);
+      const chunk = peekAt(this.log, position);
       if (chunk.isGap) return undefined;
       this.last = chunk;
     }

@@ -243,3 +243,45 @@ test("a truncation that a kill interrupts anywhere takes nothing below its seque
     }
   }
 }, 60_000);
+
+test("a restart of a log that a kill interrupts anywhere leaves old records or none, and the next start goes on with it", () => {
+  for (let number = 0; number < KILLED_TRUNCATIONS; number++) {
+    const to = Random.forPart(seed, 3000 + number).int(0, 60);
+    for (let changes = 0; ; changes++) {
+      const random = Random.forPart(seed, 4000 + number);
+      const disk = new FaultDisk();
+      const known = { synced: 20, floor: 20, lastRun: "killed", maxBytesPerFile: 700 } as const;
+      const first = new ReplicaLog(disk, known);
+      first.files.beginEpoch(3);
+      for (let count = random.int(0, 6); count > 0; count--) first.commit(random, 1000);
+      const before = first.bodies();
+      first.files.closeSegments();
+      const replica = new ReplicaLog(killing(disk, changes), known);
+      let killed = false;
+      try {
+        replica.log.restartAt(to, 5000);
+      } catch (error) {
+        if (!(error instanceof Killed)) throw error;
+        killed = true;
+      }
+      try {
+        // The store has let the marks go that are above.
+        const after = new ReplicaLog(disk.afterKill(), { ...known, synced: Math.min(20, to), floor: Math.min(20, to) });
+        for (const [sequence, body] of after.bodies()) expect(body).toBe(before.get(sequence) as string);
+        checkBodies(after, after.bodies());
+        expect(after.logger.matching(/ERROR/)).toEqual([]);
+        after.log.restartAt(to, 5000);
+        expect([after.log.startSequence, after.log.next, after.bodies().size]).toEqual([to, to, 0]);
+        after.files.beginEpoch(4);
+        after.commit(random, 2000);
+        const last = new ReplicaLog((after.disk as FaultDisk).afterKill(), { ...known, synced: Math.min(20, to), floor: Math.min(20, to) });
+        checkBodies(last, last.bodies());
+        expect([last.log.startSequence, last.files.epochs()]).toEqual([to, [{ epoch: 4, firstSequence: to }]]);
+      } catch (error) {
+        throw new Error(`BUNSQ_SEED=${seed}, restart ${number} at ${to}, ${changes} changes: ${(error as Error).stack}`);
+      }
+      if (!killed) break;
+      kills++;
+    }
+  }
+}, 60_000);

@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { systemClock } from "../../../src/base/clock.ts";
 import { systemDisk } from "../../../src/broker/storage/disk/disk.ts";
+import { peekAt } from "../../../src/broker/storage/log/records.ts";
 import { murmur3 } from "../../../src/client/murmur3.ts";
 import { HeaderReader } from "../../../src/frame/header.ts";
 import { FlakyDisk } from "../../support/flaky-disk.ts";
@@ -34,7 +35,7 @@ function logs({ broker }: InProcess, topic: string): string[][] {
   return broker.registry.topic(topic).partitions.map(({ log }) => {
     const found: string[] = [];
     for (let at = log.runAt(log.startSequence).position; at < log.committedEnd; ) {
-      const chunk = log.peekAt(at);
+      const chunk = peekAt(log, at);
       if (chunk.isGap) throw new Error("damaged");
       const { buffer } = chunk;
       const from = chunk.offsetOf(at);

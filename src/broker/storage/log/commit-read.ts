@@ -1,5 +1,6 @@
 import { ScratchBuffer } from "../../../base/scratch-buffer.ts";
 import { UnreadableFile } from "../disk/unreadable-file.ts";
+import type { LastRun } from "../file-notes.ts";
 import type { Chunk, ChunkSource } from "./chunk.ts";
 import { CommitPieces, type PieceCache } from "./commit-pieces.ts";
 import type { IndexEntry } from "./index-format.ts";
@@ -160,6 +161,27 @@ export function missingBetween(segments: readonly Segment[], from: number, to: n
     next = Math.max(next, segment.nextSequence);
   }
   return missing + Math.max(0, to - next);
+}
+
+/**
+ * Whether a record of an earlier run survived that run's end, even if its segment was removed later. @throws UnreadableFile
+ *
+ * @param start the log's first sequence
+ * @param synced messages below this sequence were on the disk
+ */
+export function survives(
+  segments: readonly Segment[],
+  start: number,
+  sequence: number,
+  synced: number,
+  lastRun: LastRun | undefined,
+): boolean {
+  const isSynced = sequence < synced;
+  // What a run wrote is there after its kill, and what is not there any more was removed because it was finished.
+  if (sequence < start) return isSynced || lastRun === "killed" || lastRun === "clean";
+  const segment = segments.find((candidate) => sequence >= candidate.baseSequence && sequence < candidate.nextSequence);
+  if (segment === undefined) return false;
+  return isSynced || segment.verify(segment.entryAt(segment.findBySequence(sequence)));
 }
 
 /** Sequences [from, to) of the first commit at or after a time; undefined when all are older. */

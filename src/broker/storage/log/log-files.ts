@@ -2,7 +2,7 @@ import { renameIfThere } from "../disk/disk.ts";
 import { FolderNames } from "../disk/folder-names.ts";
 import type { Chunk, ChunkSource, Gap } from "./chunk.ts";
 import type { PieceCache } from "./commit-pieces.ts";
-import { commitAtTime, missingBetween, readBlock, segmentAt } from "./commit-read.ts";
+import { commitAtTime, missingBetween, readBlock, segmentAt, survives } from "./commit-read.ts";
 import { type CommitRun, readCommits } from "./commit-run.ts";
 import { DamagedCommits } from "./damaged-commit.ts";
 import { type Epoch, epochsOf } from "./epochs.ts";
@@ -56,7 +56,7 @@ export class LogFiles {
    */
   constructor(
     private readonly options: LogFilesOptions,
-    private readonly firstSequence: number,
+    private firstSequence: number,
   ) {
     this.prefix = options.prefix;
     this.directory = options.directory;
@@ -111,12 +111,7 @@ export class LogFiles {
   survivedRestart(sequence: number): boolean {
     if (sequence >= this.recoveredNext) return false;
     const { lastRun, syncedSequence = Number.POSITIVE_INFINITY } = this.options;
-    const synced = sequence < syncedSequence;
-    // What a run wrote is there after its kill, and what is not there any more was removed because it was finished.
-    if (sequence < this.startSequence) return synced || lastRun === "killed" || lastRun === "clean";
-    const segment = this.segments.find((candidate) => sequence >= candidate.baseSequence && sequence < candidate.nextSequence);
-    if (segment === undefined) return false;
-    return synced || segment.verify(segment.entryAt(segment.findBySequence(sequence)));
+    return survives(this.segments, this.startSequence, sequence, syncedSequence, lastRun);
   }
 
   /** False after a sync, until takeSyncedSequence() is called. */
@@ -349,17 +344,14 @@ export class LogFiles {
   }
 
   /** Adds an empty segment. @throws the kernel's error */
-  startSegment(epoch = this.epoch): Segment {
+  startSegment(epoch = this.epoch, baseSequence = this.nextSequence, basePosition = this.endPosition): Segment {
     const { disk, topicNumber, recycler } = this.options;
-    const header = { topicNumber, prefix: this.prefix, baseSequence: this.nextSequence, basePosition: this.endPosition, epoch };
-    const segment = Segment.create(disk, this.names, header, recycler);
+    const segment = Segment.create(disk, this.names, { topicNumber, prefix: this.prefix, baseSequence, basePosition, epoch }, recycler);
     const full = this.segments[this.segments.length - 1];
     this.segments.push(segment);
     if (full !== undefined) this.closeIfIdle(full);
     return segment;
   }
-
-  // ---- replication
 
   /** That of the messages to come; 0 in a log that is not replicated. */
   get epoch(): number {
@@ -387,6 +379,13 @@ export class LogFiles {
     if (tail === undefined) return;
     this.syncs.add(tail);
     if (tail.entries > 0) this.trimming.onFirstCommit(tail);
+  }
+
+  /** What TopicLog.restartAt() does to files without records. */
+  restartAt(sequence: number, position: number): void {
+    this.syncs.truncateTo(sequence);
+    [this.firstSequence, this.skippedTo] = [sequence, 0];
+    this.syncs.add(this.truncation.restart(sequence, () => this.startSegment(0, sequence, position)));
   }
 
   /** Commits what another replica has. Segments begin where they do there, whatever their size and age. @throws the kernel's error */

@@ -54,6 +54,26 @@ export class LogTruncation {
     return tail;
   }
 
+  /**
+   * Puts a new segment in the place of the only one, which has no records, unless that begins at the sequence.
+   *
+   * @param create adds the new one
+   * @returns the only one then
+   * @throws the kernel's error; a later call goes on
+   */
+  restart(sequence: number, create: () => Segment): Segment {
+    const { segments } = this;
+    const [old] = segments;
+    if (old !== undefined && old.baseSequence !== sequence) {
+      this.removed.add(old.logPath).add(old.indexPath);
+      old.discard();
+      segments.shift();
+      this.forget(old);
+    }
+    if (this.removed.size > 0) this.syncNames();
+    return segments[0] ?? create();
+  }
+
   private syncNames(): void {
     if (this.lost) this.removeAgain();
     this.lost = true;

@@ -3,7 +3,7 @@ import { MESSAGE_OVERHEAD_BYTES } from "../../../frame/frame.ts";
 import { hasHeader } from "../../../frame/header.ts";
 import { recordBytes, type Timestamp, writeMessage, writeMessages, writeRecord } from "../../../frame/layout.ts";
 import type { MessageBatch } from "../../../frame/message-batch.ts";
-import { type Chunk, type ChunkPool, type Gap, LARGEST_CLASS, positionIn, UNPOOLED } from "./chunk.ts";
+import { type Chunk, type ChunkPool, type Gap, LARGEST_CLASS, positionIn } from "./chunk.ts";
 import { chunkWith, cutChunks, partsBetween } from "./chunk-row.ts";
 import { type CommitRun, CommitRunError, checkRun } from "./commit-run.ts";
 import { IdPrefixes } from "./id-prefixes.ts";
@@ -264,6 +264,16 @@ export class TopicLog implements JournaledLog {
     }
   }
 
+  /** Removes all records; the next one has a sequence, which may be lower or higher, and a position. @throws as truncateTo() does */
+  restartAt(sequence: number, position: number): void {
+    this.truncateTo(this.startSequence);
+    try {
+      this.files?.restartAt(sequence, position);
+    } finally {
+      if (this.files !== undefined) this.takeEnd(this.files);
+    }
+  }
+
   /** Removes what was appended since the last commit. @throws `why` */
   refuseAppended(why: Error): never {
     this.rollBack();
@@ -307,14 +317,6 @@ export class TopicLog implements JournaledLog {
   private passBlockBefore(position: number): void {
     const before = this.readBlocks.endingAt(position);
     if (before !== undefined) this.pool.passRead(before);
-  }
-
-  /** Like chunkAt(), but for inspection: leaves all caches as they are, and does not report damage. @throws UnreadableFile */
-  peekAt(position: number): Chunk | Gap {
-    const cached = this.cachedAt(position);
-    if (cached !== undefined) return cached;
-    if (this.files === undefined) throw new Error(`memory log has no position ${position}`);
-    return this.files.read(position, READ_NEAR_BYTES, UNPOOLED, true);
   }
 
   /** The chunk in memory that has a position. */
@@ -408,10 +410,7 @@ export class TopicLog implements JournaledLog {
 
   private newTail(bytes: number): Chunk {
     const now = this.clock.steadyMs();
-    const full = this.chunks.length > 0 ? this.chunks[this.chunks.length - 1] : undefined;
-    if (full !== undefined) {
-      if (now - this.tailSinceMs < FAST_FILL_MS && this.sizeClass < LARGEST_CLASS) this.sizeClass++;
-    }
+    if (this.chunks.length > 0 && now - this.tailSinceMs < FAST_FILL_MS && this.sizeClass < LARGEST_CLASS) this.sizeClass++;
     this.tailSinceMs = now;
     const chunk = this.pool.allocate(bytes, this.sizeClass);
     chunk.start = chunk.end = this.end;

@@ -3,6 +3,7 @@ import type { EntryOwner, StagedEntries } from "../../storage/deferred/staged-en
 import type { StoredMessage } from "../../storage/deferred/stored-message.ts";
 import type { ReadRetry } from "../../storage/disk/read-failures.ts";
 import { UnreadableFile } from "../../storage/disk/unreadable-file.ts";
+import { peekAt } from "../../storage/log/records.ts";
 import type { TopicLog } from "../../storage/log/topic-log.ts";
 import type { TopicParts } from "../topic-parts.ts";
 import type { InFlight } from "./in-flight.ts";
@@ -315,7 +316,7 @@ export class Deferrals implements EntryOwner {
     try {
       if (stored !== undefined) return { buffer: this.frameOf(stored), from: 0 };
       const position = this.inFlight.leftAt(sequence)?.position ?? window.position[sequence & window.mask];
-      const chunk = log.peekAt(position);
+      const chunk = peekAt(log, position);
       return chunk.isGap ? undefined : { buffer: chunk.buffer, from: chunk.offsetOf(position) };
     } catch {
       return undefined;

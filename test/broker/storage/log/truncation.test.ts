@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { readdirSync, statSync } from "node:fs";
 import { BODY_OFFSET } from "../../../../src/frame/frame.ts";
-import { LogFixture, readAll, TIME } from "../../../support/log-fixture.ts";
+import { FillingDisk, LogFixture, readAll, TIME } from "../../../support/log-fixture.ts";
 
 /** Messages 0 to 19 in commits of two, three commits in a segment. */
 function filled(): LogFixture {
@@ -121,4 +121,37 @@ test("a log that lost its end in a gap goes on in the gap", async () => {
   await fixture.reopen();
   expect(readAll(fixture.log)).toEqual([...BODIES, null, "new"]);
   expect(fixture.log.next).toBe(26);
+});
+
+test.each([0, 5, 6, 9, 20, 100])("a log that restarts at %d has nothing of before, and goes on there", async (to) => {
+  using fixture = filled();
+  fixture.trimBelow(9);
+  readAll(fixture.log);
+  fixture.log.restartAt(to, 7777);
+  expect([fixture.log.startSequence, fixture.log.next, fixture.files.epochs()]).toEqual([to, to, [{ epoch: 0, firstSequence: to }]]);
+  expect(fixture.log.commitsFrom(to, 1000)).toBeUndefined();
+  fixture.files.beginEpoch(1);
+  fixture.commit("new", "newer");
+  expect(readAll(fixture.log)).toEqual(["new", "newer"]);
+  for (let i = 0; i < 2; i++) {
+    await fixture.reopen();
+    expect([fixture.log.startSequence, readAll(fixture.log), fixture.files.epoch]).toEqual([to, ["new", "newer"], 1]);
+  }
+  expect(fixture.logger.matching(/ERROR|WARNING/)).toBeEmpty();
+});
+
+test("a log that the disk does not let restart can be restarted later", async () => {
+  const filling = new FillingDisk();
+  using fixture = new LogFixture({ disk: filling.disk, firstSequence: 50 });
+  fixture.commit("a", "b");
+  for (const to of [10, 90]) {
+    filling.full = ".idx";
+    expect(() => fixture.log.restartAt(to, 0)).toThrow("ENOSPC");
+    filling.full = "";
+    fixture.log.restartAt(to, 0);
+    fixture.commit("c");
+    expect([fixture.log.startSequence, readAll(fixture.log)]).toEqual([to, ["c"]]);
+    await fixture.reopen();
+    expect([fixture.log.startSequence, readAll(fixture.log)]).toEqual([to, ["c"]]);
+  }
 });
