@@ -102,7 +102,7 @@ export class Follower {
     try {
       action();
     } catch (error) {
-      this.parts.logger.error(`PARTITION(${this.partition.name}): cannot follow: ${(error as Error).message}`);
+      this.parts.errors.error(`PARTITION(${this.partition.name}): cannot follow: ${(error as Error).message}`);
       this.isFollowing = false;
       this.askAtMs = this.parts.clock.steadyMs() + AGAIN_MS;
     }

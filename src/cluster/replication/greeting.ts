@@ -2,7 +2,7 @@ import type { Timer } from "../../base/clock.ts";
 import type { CloseReason, Connection, ConnectionEvents } from "../net/network.ts";
 import { WireError } from "./fields.ts";
 import { FrameSplitter } from "./frame-splitter.ts";
-import { checkHello, type Peer, type PeerParts } from "./peer.ts";
+import { checkHello, type Peer, type PeerEvents, type PeerParts } from "./peer.ts";
 import { decodeFrame } from "./wire.ts";
 
 /** A connection has to say who it is within this time, and with no more bytes than a HELLO has. */
@@ -18,6 +18,7 @@ export class Greeting implements ConnectionEvents {
   constructor(
     private readonly connection: Connection,
     private readonly parts: PeerParts,
+    private readonly events: Pick<PeerEvents, "onTrouble">,
     private readonly peerOf: (uid: string) => Peer,
   ) {
     this.limit = parts.clock.callAfter(HELLO_LIMIT_MS, () => connection.abort());
@@ -35,6 +36,7 @@ export class Greeting implements ConnectionEvents {
       this.splitter.push(bytes, (frame) => this.read(frame));
     } catch (error) {
       if (!(error instanceof WireError)) throw error;
+      this.events.onTrouble(this.connection.remote, error);
       this.connection.abort();
       this.onClosed("failed", error.message);
     }

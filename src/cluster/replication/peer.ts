@@ -30,7 +30,8 @@ export interface PeerEvents {
   /** What was under way is lost. */
   onDown(peer: Peer): void;
   onFrame(peer: Peer, frame: Exclude<Frame, Hello>): void;
-  onTrouble(peer: Peer, error: Error): void;
+  /** @param who the other broker's uid, or where its connection comes from */
+  onTrouble(who: string, error: Error): void;
 }
 
 /**
@@ -57,7 +58,7 @@ export class Peer {
   constructor(
     private readonly parts: PeerParts,
     readonly uid: string,
-    private address: string,
+    private reachedAt: string,
     private readonly events: PeerEvents,
   ) {
     this.heardMs = parts.clock.steadyMs();
@@ -78,13 +79,19 @@ export class Peer {
     return this.connection !== undefined;
   }
 
+  /** "": not known. */
+  get address(): string {
+    return this.reachedAt;
+  }
+
   get isFull(): boolean {
     return this.outgoing.queuedBytes > QUEUE_LIMIT_BYTES;
   }
 
+  /** @param address "": it is not connected to any more */
   moveTo(address: string): void {
     if (address === this.address) return;
-    this.address = address;
+    this.reachedAt = address;
     if (this.isUp) return;
     this.stopAttempt();
     this.pauseMs = FIRST_PAUSE_MS;
@@ -211,7 +218,7 @@ export class Peer {
           });
         } catch (error) {
           if (!(error instanceof WireError)) throw error;
-          this.events.onTrouble(this, error);
+          this.events.onTrouble(this.uid, error);
           own().abort();
           this.ended(own(), "failed");
         }

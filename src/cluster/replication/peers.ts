@@ -15,13 +15,18 @@ export class Peers {
   ) {
     this.listener = parts.network.listen(address, (connection) => {
       const known = (uid: string) => this.byUid.get(uid) ?? this.add(uid, "");
-      return new Greeting(connection, parts, known);
+      return new Greeting(connection, parts, events, known);
     });
   }
 
   close(): void {
     this.listener.close();
     for (const peer of this.byUid.values()) peer.close();
+  }
+
+  /** Where this one listens, with its port. */
+  get address(): string {
+    return this.listener.address;
   }
 
   /** @returns undefined for one that was never heard of */
@@ -36,6 +41,8 @@ export class Peers {
   /** A broker is alive, and has this address now. */
   know(uid: string, address: string): void {
     if (uid === this.parts.hello.uid) return;
+    // Who was there before has another address now, or is gone.
+    for (const peer of this.byUid.values()) if (peer.uid !== uid && peer.address === address) peer.moveTo("");
     const known = this.byUid.get(uid);
     if (known === undefined) this.add(uid, address).start();
     else known.moveTo(address);

@@ -1,5 +1,6 @@
 import type { Clock } from "../../base/clock.ts";
 import type { Logger } from "../../base/logger.ts";
+import type { RateLimitedLog } from "../../base/rate-limited-log.ts";
 import type { Stored } from "../state/cluster-view.ts";
 import type { PartitionRecord } from "../state/records.ts";
 import type { ByteRate } from "./byte-rate.ts";
@@ -27,6 +28,8 @@ export interface ReplicationParts {
   /** Bounds what followers read that are not in sync. */
   readonly catchUp: ByteRate;
   readonly logger: Logger;
+  /** What may repeat many times a second. */
+  readonly errors: RateLimitedLog;
 }
 
 /** One partition on this broker. */

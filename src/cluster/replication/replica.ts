@@ -90,7 +90,7 @@ export class Replica {
       if (log.epoch < epoch) log.beginEpoch(epoch);
     } catch (error) {
       // The record says that it leads, in an epoch in which it has not told anybody anything. Others may take over.
-      this.parts.logger.error(`PARTITION(${name}): cannot lead: ${(error as Error).message}`);
+      this.parts.errors.error(`PARTITION(${name}): cannot lead: ${(error as Error).message}`);
       this.isWhole = false;
       return this.leaveUnlessWhole();
     }
@@ -110,7 +110,7 @@ export class Replica {
         memory.saveEpoch(epoch);
       } catch (error) {
         this.unsaved = { leader, epoch };
-        return this.parts.logger.error(`PARTITION(${name}): cannot follow epoch ${epoch}: ${(error as Error).message}`);
+        return this.parts.errors.error(`PARTITION(${name}): cannot follow epoch ${epoch}: ${(error as Error).message}`);
       }
       this.epoch = epoch;
     }

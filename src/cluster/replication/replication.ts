@@ -1,5 +1,6 @@
 import type { Clock, Timer } from "../../base/clock.ts";
 import type { Logger } from "../../base/logger.ts";
+import { RateLimitedLog } from "../../base/rate-limited-log.ts";
 import { Election } from "../election/election.ts";
 import type { Etcd } from "../etcd/etcd.ts";
 import type { Network } from "../net/network.ts";
@@ -45,10 +46,11 @@ export class Replication {
 
   constructor(private readonly options: ReplicationOptions) {
     const { clock, etcd, network, random, hello, address, settings, lease, logger } = options;
+    const errors = new RateLimitedLog(logger, () => clock.steadyMs());
     this.peers = new Peers({ clock, network, random, hello }, address, {
       onUp: (peer) => this.each((replica) => replica.peerUp(peer)),
       onDown: (peer) => this.each((replica) => replica.peerDown(peer)),
-      onTrouble: (peer, error) => logger.warn(`PEER(${peer.uid}): ${error.message}`),
+      onTrouble: (who, error) => errors.error(`PEER(${who}): ${error.message}`),
       onFrame: (peer, frame) => {
         if (frame.kind === "ends") for (const end of frame.ends) this.byNumber.get(end.partition)?.onEnd(peer, end);
         else if (frame.kind === "beat") for (const mark of frame.marks) this.byNumber.get(mark.partition)?.onMark(peer, mark);
@@ -57,7 +59,7 @@ export class Replication {
     });
     const writer = new RecordWriter(etcd, clock);
     const catchUp = new ByteRate(clock, settings.catchUpBytesPerSecond);
-    this.parts = { uid: hello.uid, clock, settings, peers: this.peers, writer, lease, catchUp, logger };
+    this.parts = { uid: hello.uid, clock, settings, peers: this.peers, writer, lease, catchUp, logger, errors };
     this.election = new Election(this.parts, options.isAlive);
     this.pulsedMs = clock.steadyMs();
   }

@@ -22,6 +22,8 @@ export class ReplicationChecks implements BrokerWatch {
   private readonly releasedBy = new Map<SimBroker, number>();
   private readonly epochs = new Map<SimDisk, number>();
   acked = 0;
+  /** How many disks are gone: what these had is not known. */
+  lostDisks = 0;
 
   constructor(
     private readonly world: SimWorld,
@@ -78,7 +80,8 @@ export class ReplicationChecks implements BrokerWatch {
     const { inSync } = this.record;
     // A replica that lost what it had, in a power cut, had it before and will not lead.
     const having = [...this.disks].filter(([, disk]) => !disk.isWhole || this.has(disk, first, messages)).map(([uid]) => uid);
-    if (having.length < this.minInSync) return this.violated(`${node.name} acknowledged what is on ${having.length} replicas`);
+    if (having.length + this.lostDisks < this.minInSync)
+      return this.violated(`${node.name} acknowledged what is on ${having.length} replicas`);
     if (having.length === 1 && having[0] === uid && !this.world.etcd.store.leases.has(broker.lease))
       return this.violated(`${node.name} acknowledged alone, and its lease has ended`);
     for (const member of inSync) {

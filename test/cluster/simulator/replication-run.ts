@@ -137,6 +137,7 @@ export class ReplicationRun {
     this.stop(machine, true);
     const lost = machine.uid;
     this.disks.delete(lost);
+    this.checks.lostDisks++;
     machine.uid = uidOf(this.nextMessage++ + 100);
     machine.disk = new SimDisk(machine.disk.durability);
     this.disks.set(machine.uid, machine.disk);

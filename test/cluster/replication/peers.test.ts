@@ -1,0 +1,91 @@
+import { expect, test } from "bun:test";
+import { systemClock } from "../../../src/base/clock.ts";
+import { SocketNetwork } from "../../../src/cluster/net/socket-network.ts";
+import type { Peer } from "../../../src/cluster/replication/peer.ts";
+import { Peers } from "../../../src/cluster/replication/peers.ts";
+import type { Frame } from "../../../src/cluster/replication/wire.ts";
+import { MemoryLogger } from "../../support/in-process.ts";
+import { until } from "../../support/server.ts";
+
+/** A broker's peers, on real sockets, and what they tell. */
+class Side implements AsyncDisposable {
+  readonly frames: Frame[] = [];
+  readonly troubles: string[] = [];
+  ups = 0;
+  downs = 0;
+  readonly peers: Peers;
+
+  constructor(
+    readonly uid: string,
+    cluster = "c",
+    address = "127.0.0.1:0",
+  ) {
+    const network = new SocketNetwork("--replication-address", new MemoryLogger());
+    const hello = { kind: "hello", version: 1, cluster, uid, run: "r" } as const;
+    this.peers = new Peers({ clock: systemClock, network, random: () => 0.5, hello }, address, {
+      onUp: () => this.ups++,
+      onDown: () => this.downs++,
+      onFrame: (_peer, frame) => this.frames.push(frame),
+      onTrouble: (_who, error) => this.troubles.push(error.message),
+    });
+  }
+
+  meet(...others: Side[]): void {
+    for (const { uid, peers } of others) this.peers.know(uid, peers.address);
+  }
+
+  peer(other: Side): Peer {
+    return this.peers.get(other.uid) as Peer;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.peers.close();
+  }
+}
+
+test("two brokers have one connection, and frames of any size come whole and in order", async () => {
+  await using one = new Side("1".repeat(16));
+  await using two = new Side("2".repeat(16));
+  one.meet(two);
+  two.meet(one);
+  await until("the brokers to notice", () => one.peer(two).isUp && two.peer(one).isUp);
+  const bytes = Buffer.alloc(3 * 1024 * 1024, "abc");
+  const commit = { firstSequence: 0, count: 1, length: bytes.length, timeMs: 1, crc: 2 };
+  const run = { isGap: false, epoch: 1, startsSegment: true, commits: [commit], bytes } as const;
+  for (let i = 0; i < 10; i++) two.peer(one).send({ kind: "append", partition: i, epoch: 1, highWatermark: 0, run });
+  expect(two.peer(one).isFull).toBe(true);
+  two.peer(one).sendEnd({ partition: 1, epoch: 1, end: 5, synced: 4 });
+  two.peer(one).sendEnd({ partition: 1, epoch: 1, end: 6, synced: 4 });
+  one.peer(two).send({ kind: "lead", partition: 3, epoch: 4 });
+  await until("the brokers to notice", () => one.frames.length === 11 && two.frames.length === 1);
+  expect(
+    one.frames.slice(0, 10).every((frame, i) => frame.kind === "append" && frame.partition === i && frame.run.bytes.equals(bytes)),
+  ).toBe(true);
+  expect(one.frames[10]).toEqual({ kind: "ends", ends: [{ partition: 1, epoch: 1, end: 6, synced: 4 }] });
+  expect([one.ups, two.ups, one.downs, two.downs]).toEqual([1, 1, 0, 0]);
+});
+
+test("a broker whose process is gone is refused, and met again when it is back", async () => {
+  await using one = new Side("1".repeat(16));
+  await using two = new Side("2".repeat(16));
+  const three = new Side("3".repeat(16));
+  for (const side of [one, two, three]) side.meet(one, two, three);
+  await until("the brokers to notice", () => one.ups + two.ups + three.ups === 6);
+  const { address } = three.peers;
+  three.peers.close();
+  await until("the brokers to notice", () => one.peer(three).isRefused && two.peer(three).isRefused);
+  expect([one.peer(two).isRefused, one.downs, two.downs]).toEqual([false, 1, 1]);
+  await using back = new Side(three.uid, "c", address);
+  back.meet(one, two);
+  await until("the brokers to notice", () => one.peer(three).isUp && two.peer(three).isUp);
+  expect(one.peer(three).isRefused).toBe(false);
+});
+
+test("a broker of another cluster is not talked to", async () => {
+  await using one = new Side("1".repeat(16), "mine");
+  await using two = new Side("2".repeat(16), "theirs");
+  one.meet(two);
+  await until("the brokers to notice", () => two.troubles.length > 1);
+  expect(two.troubles[0]).toBe('it is of the cluster "mine", and not "theirs"');
+  expect([one.ups, two.ups]).toEqual([0, 0]);
+});
