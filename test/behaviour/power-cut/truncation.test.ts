@@ -1,5 +1,6 @@
 import { afterAll, expect, test } from "bun:test";
 import type { Disk } from "../../../src/broker/storage/disk/disk.ts";
+import type { CommitRun } from "../../../src/broker/storage/log/commit-run.ts";
 import { Random, seedFromEnvironment } from "../../support/random.ts";
 import { checkBodies, ReplicaLog } from "../../support/replica-log.ts";
 import { FaultDisk } from "./support/fault-disk.ts";
@@ -34,7 +35,17 @@ interface History {
   bodies: Map<number, Set<string>>;
 }
 
-/** Appends, syncs, trims, begins epochs and truncates what is not agreed upon, as a replica would with fsync. */
+/** Commits of a leader whose log ends at a sequence. */
+function runOf(random: Random, next: number, epoch: number, timeMs: number): CommitRun {
+  const leader = new ReplicaLog(new FaultDisk(), { synced: 0, floor: next });
+  leader.files.beginEpoch(epoch);
+  for (let count = random.int(1, 4); count > 0; count--) leader.commit(random, timeMs);
+  const run = leader.log.commitsFrom(next, 100_000);
+  if (run === undefined || run.isGap) throw new Error("no commits");
+  return { ...run, startsSegment: random.chance(0.2) };
+}
+
+/** Appends, copies, syncs, trims, begins epochs and truncates what is not agreed upon, as a replica would with fsync. */
 function play(random: Random, failing: number): History {
   const disk = new FaultDisk();
   let [acknowledged, agreed, floor, synced, epoch] = [0, 0, 0, 0, 1];
@@ -48,7 +59,9 @@ function play(random: Random, failing: number): History {
   let truncations = 0;
   for (let step = 0; step < STEPS; step++) {
     const what = random.next();
-    if (what < 0.45) {
+    if (what < 0.15) {
+      log.appendCommits(runOf(random, log.next, epoch, 1000 + step));
+    } else if (what < 0.45) {
       replica.commit(random, 1000 + step);
     } else if (what < 0.6) {
       const upTo = log.committedNext;
