@@ -40,6 +40,20 @@ export class ClusterKeys {
     return `${this.prefix}partitions/${topic}/${partition}`;
   }
 
+  /** All partitions of a topic begin with this. */
+  partitionsOf(topic: string): string {
+    return `${this.prefix}partitions/${topic}/`;
+  }
+
+  /** A move's key, by the prefix of its partition: a partition has one at a time. */
+  move(prefix: number): string {
+    return this.member("moves", String(prefix));
+  }
+
+  get prefixes(): string {
+    return `${this.prefix}prefixes`;
+  }
+
   /** What a key is about; undefined: this release does not know such keys. */
   placeOf(key: string): KeyPlace | undefined {
     if (key === this.controller) return { kind: "controller", name: "" };

@@ -7,7 +7,7 @@ const MAX_REPLICAS = 16;
 const MAX_CHANNELS = 10_000;
 const MAX_ADDRESS = 300;
 /** The first 24 bits of message ids; 0 is no prefix. */
-const MAX_PREFIX = 0xffffff;
+export const MAX_PREFIX = 0xffffff;
 
 const uid = matching(/^[0-9a-f]{16,32}$/, "a uid of 16 to 32 hex digits");
 const noneOrUid: Check<string> = (value, where) => (value === "" ? "" : uid(value, where));
@@ -77,6 +77,26 @@ export interface TopicRecord extends Extensible {
   readonly retentionBytes: number;
   readonly channels: readonly string[];
   readonly paused: boolean;
+  /**
+   * Keys are spread over the first this many partitions: those that the topic was made with, so that expanding it leaves each key where it
+   * is, and in order. Undefined: over all.
+   */
+  readonly keyPartitions?: number | undefined;
+  /** A change that takes several transactions is under way. Whoever sees it may finish it. */
+  readonly change?: TopicChange | undefined;
+}
+
+/**
+ * - `create`: the topic cannot be used yet; its partitions are being made
+ * - `expand`: partitions beyond `TopicRecord.partitions` are being made
+ * - `delete`: its partitions are being removed, then the topic
+ */
+export interface TopicChange extends Extensible {
+  readonly kind: "create" | "expand" | "delete";
+  /** How many the topic is to have. */
+  readonly partitions: number;
+  /** What the first of the new partitions gets; those after it get the numbers that follow. */
+  readonly firstPrefix: number;
 }
 
 /** `partitions/T/P`: who has a partition. It changes by transactions on its revision only. */
@@ -93,16 +113,54 @@ export interface PartitionRecord extends Extensible {
   readonly epoch: number;
   /** Those of the replicas that have all that was acknowledged. */
   readonly inSync: readonly string[];
+  /** The replica that the leader is to hand over to, once that one has everything. */
+  readonly successor?: string | undefined;
 }
 
-/** `moves/…`, `removals/…`: something that an operator asked for. */
-export interface TaskRecord extends Extensible {
-  readonly state: string;
+/** `prefixes`: the prefix that the next partition gets. */
+export interface PrefixesRecord extends Extensible {
+  readonly next: number;
+}
+
+/** `moves/PREFIX`, by the partition's prefix: a change of a partition's replicas. */
+export interface MoveRecord extends Extensible {
+  /**
+   * - `waiting`: for its brokers to have no other move
+   * - `copying`: for `to` to be in sync
+   * - `leading`: for the leader to hand over
+   */
+  readonly state: "waiting" | "copying" | "leading";
+  /** `replace`: `to` in the place of `from`; `add`: `to`; `drop`: `from`; `lead`: `to` is to lead. What is not used is "". */
+  readonly what: "replace" | "add" | "drop" | "lead";
+  readonly why: "asked" | "balance" | "removal" | "replicas";
+  readonly topic: string;
+  readonly partition: number;
+  /** The topic's. */
+  readonly uid: string;
+  readonly from: string;
+  readonly to: string;
+  /** How many replicas were in sync before it began. */
+  readonly inSync: number;
+}
+
+/** `removals/UID`, by the data path uid: a broker that is to have no partitions any more. */
+export interface RemovalRecord extends Extensible {
+  readonly state: "draining" | "drained";
+  /** How many partitions it had when it began, and has. */
+  readonly partitions: number;
+  readonly left: number;
+  /** What holds it up; "": nothing. */
+  readonly problem: string;
 }
 
 const disk = new Shape<DiskRecord>({ sizeBytes: whole(0), freeBytes: whole(0) });
 const load = new Shape<LoadRecord>({ inBytesPerSecond: amount, outBytesPerSecond: amount, storedBytes: amount });
 const run = text(64);
+const change = new Shape<TopicChange>({
+  kind: oneOf("create", "expand", "delete"),
+  partitions: whole(1, MAX_PARTITIONS),
+  firstPrefix: whole(0, MAX_PREFIX),
+});
 
 /** The shape of each kind of key below `/bunsq/NAME/`. */
 export const SHAPES = {
@@ -132,6 +190,8 @@ export const SHAPES = {
       retentionBytes: optional(whole(0), 0),
       channels: optional(setOf(name, MAX_CHANNELS), []),
       paused: optional(flag, false),
+      keyPartitions: optional<number | undefined>(whole(1, MAX_PARTITIONS), undefined),
+      change: optional<TopicChange | undefined>(change.check, undefined),
     },
     ({ replicas, minInSync }) => (minInSync > replicas ? "minInSync is more than replicas" : undefined),
   ),
@@ -143,6 +203,7 @@ export const SHAPES = {
       leader: noneOrUid,
       epoch: whole(0),
       inSync: setOf(uid, MAX_REPLICAS),
+      successor: optional<string | undefined>(uid, undefined),
     },
     ({ replicas, leader, inSync }) => {
       if (inSync.some((one) => !replicas.includes(one))) return "inSync has one that is no replica";
@@ -150,9 +211,26 @@ export const SHAPES = {
       return undefined;
     },
   ),
-  moves: new Shape<TaskRecord>({ state: text(100) }),
-  removals: new Shape<TaskRecord>({ state: text(100) }),
+  moves: new Shape<MoveRecord>({
+    state: oneOf("waiting", "copying", "leading"),
+    what: oneOf("replace", "add", "drop", "lead"),
+    why: oneOf("asked", "balance", "removal", "replicas"),
+    topic: name,
+    partition: whole(0, MAX_PARTITIONS - 1),
+    uid,
+    from: noneOrUid,
+    to: noneOrUid,
+    inSync: whole(0, MAX_REPLICAS),
+  }),
+  removals: new Shape<RemovalRecord>({
+    state: oneOf("draining", "drained"),
+    partitions: whole(0),
+    left: whole(0),
+    problem: optional(text(300, 0), ""),
+  }),
 } as const;
+
+export const PREFIXES_SHAPE = new Shape<PrefixesRecord>({ next: whole(1, MAX_PREFIX + 1) });
 
 export type Kind = keyof typeof SHAPES;
 
@@ -163,6 +241,6 @@ export interface Records {
   readonly controller: ControllerRecord;
   readonly topics: TopicRecord;
   readonly partitions: PartitionRecord;
-  readonly moves: TaskRecord;
-  readonly removals: TaskRecord;
+  readonly moves: MoveRecord;
+  readonly removals: RemovalRecord;
 }

@@ -5,7 +5,7 @@ import { BadValue } from "../../../src/cluster/state/shape.ts";
 
 const UID = "00112233445566ff";
 const OTHER = "ffeeddccbbaa9900";
-const PARTITION: PartitionRecord = { uid: UID, prefix: 1, replicas: [UID, OTHER], leader: UID, epoch: 3, inSync: [UID] };
+const PARTITION: PartitionRecord = { uid: UID, prefix: 1, replicas: [UID, OTHER], leader: UID, epoch: 3, inSync: [UID], successor: OTHER };
 
 const WHOLE: Record<Kind, object> = {
   brokers: {
@@ -33,10 +33,12 @@ const WHOLE: Record<Kind, object> = {
     retentionBytes: 2,
     channels: ["c", "d#ephemeral"],
     paused: false,
+    keyPartitions: 2,
+    change: { kind: "expand", partitions: 6, firstPrefix: 9 },
   },
   partitions: PARTITION,
-  moves: { state: "asked" },
-  removals: { state: "asked" },
+  moves: { state: "waiting", what: "replace", why: "asked", topic: "t", partition: 3, uid: UID, from: UID, to: OTHER, inSync: 2 },
+  removals: { state: "draining", partitions: 4, left: 3, problem: "" },
 };
 
 describe("the values in etcd", () => {
