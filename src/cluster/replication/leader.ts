@@ -140,6 +140,7 @@ export class Leader {
   review(): void {
     this.dropJoiner();
     for (const follower of this.followers.values()) this.sendTo(follower);
+    this.lastFrame = undefined;
     this.advance();
     this.reviewHandOver();
     if (this.inSync.isChanging) return;
@@ -236,9 +237,9 @@ export class Leader {
     if (uid === this.parts.uid) return false;
     const follower = this.followers.get(uid);
     if (follower === undefined || follower.isGone || this.parts.peers.get(uid)?.isRefused) return true;
-    const has = this.endOf(follower);
-    if (has >= 0 && has < this.highWatermark) return true;
-    return follower.waitedMs(has, this.log.end, this.nowMs) > this.parts.settings.lagMs;
+    // What is not synced yet is not lost: a topic may have been acknowledged without that before.
+    if (follower.end >= 0 && follower.end < this.highWatermark) return true;
+    return follower.waitedMs(this.endOf(follower), this.log.end, this.nowMs) > this.parts.settings.lagMs;
   }
 
   /** Takes a follower into the set that has all that may have been acknowledged, and to which everything else is under way. */
@@ -294,7 +295,13 @@ export class Leader {
     const { lastFrame: last, highWatermark: mark } = this;
     if (last?.from === from && last.mark === mark && last.end === this.log.end) return last;
     const run = this.log.commitsFrom(from, RUN_BYTES);
-    if (run === undefined || run.isGap) return undefined;
+    if (run === undefined) return undefined;
+    if (run.isGap) {
+      this.parts.errors.error(
+        `PARTITION(${this.partition.name}): followers wait, as messages from ${from} to ${run.nextSequence} are damaged`,
+      );
+      return undefined;
+    }
     const { firstSequence, count } = run.commits[run.commits.length - 1];
     const frame = encodeFrame({ kind: "append", partition: this.partition.number, epoch: this.epoch, highWatermark: mark, run });
     this.lastFrame = { from, end: firstSequence + count, mark, bytes: run.bytes.length, frame };

@@ -4,6 +4,9 @@ import type { Peer } from "./peer.ts";
 import type { PartitionParts, ReplicationParts, StoredRecord } from "./replica-parts.ts";
 import type { Append, Mark, PartitionFrame, ReplicaEnd } from "./wire.ts";
 
+/** How long others have time to lead after this broker's disk failed. */
+const REST_MS = 1_000;
+
 /**
  * One partition on this broker. Its record in etcd says who leads, and a leader says so itself: whichever has the newest epoch counts.
  * Nothing of an older epoch than the newest one known is accepted, after restarts neither.
@@ -18,6 +21,9 @@ export class Replica {
   private isWhole: boolean;
   /** A change of the record is under way that makes this broker leader, or takes it out of the in-sync set. */
   private isChanging = false;
+  private isClosed = false;
+  /** Its disk failed when it was to lead: it does not try before this, by the steady clock. */
+  private restUntilMs = Number.NEGATIVE_INFINITY;
   private highWatermark = 0;
   /** Whom it could not follow, as the epoch could not be saved. */
   private unsaved: { leader: string; epoch: number } | undefined;
@@ -41,7 +47,7 @@ export class Replica {
 
   /** The leader that this broker would take over from: its uid, or "" for none; undefined: it must not lead now. */
   get replaceable(): string | undefined {
-    if (this.stored === undefined || this.isChanging || !this.isWhole || this.leading !== undefined) return undefined;
+    if (this.stored === undefined || this.isChanging || !this.isWhole || this.leading !== undefined || this.rests) return undefined;
     const { leader, epoch, inSync } = this.stored.value;
     return inSync.includes(this.parts.uid) && epoch === this.epoch ? leader : undefined;
   }
@@ -53,10 +59,16 @@ export class Replica {
     return Math.max(0, candidates.indexOf(this.parts.uid));
   }
 
+  /** This broker has no part in the partition any more. */
+  close(): void {
+    this.isClosed = true;
+    this.step();
+  }
+
   // ---- who leads
 
   onRecord(stored: StoredRecord): void {
-    if (stored.modRevision <= (this.stored?.modRevision ?? 0)) return;
+    if (this.isClosed || stored.modRevision <= (this.stored?.modRevision ?? 0)) return;
     this.stored = stored;
     const { leader, epoch } = stored.value;
     if (this.isStale(epoch)) return;
@@ -70,7 +82,7 @@ export class Replica {
     if (this.leading?.epoch === epoch) return this.leading.update(stored);
     this.leaveUnlessWhole();
     // In an epoch that it led before it was restarted it may have told others what its log does not have any more. It takes a new one.
-    if (epoch > this.epoch && this.isWhole) this.lead(stored);
+    if (epoch > this.epoch && this.isWhole && !this.rests) this.lead(stored);
   }
 
   /** Another broker says that it leads. */
@@ -89,10 +101,11 @@ export class Replica {
       this.epoch = epoch;
       if (log.epoch < epoch) log.beginEpoch(epoch);
     } catch (error) {
-      // The record says that it leads, in an epoch in which it has not told anybody anything. Others may take over.
+      // The record says that it leads, in an epoch in which it has not told anybody anything.
       this.parts.errors.error(`PARTITION(${name}): cannot lead: ${(error as Error).message}`);
-      this.isWhole = false;
-      return this.leaveUnlessWhole();
+      this.restUntilMs = this.parts.clock.steadyMs() + REST_MS;
+      if (stored.value.inSync.length > 1) this.change({ leader: "" });
+      return;
     }
     this.parts.logger.info(`PARTITION(${name}): leader of epoch ${epoch} at ${log.end}, in sync: ${stored.value.inSync.join(" ")}`);
     this.partition.host.onRole({ name: "leader", epoch });
@@ -128,6 +141,10 @@ export class Replica {
     if (this.role instanceof Leader) this.role.stop();
     this.role = undefined;
     this.partition.host.onRole({ name: "out", epoch: this.epoch });
+  }
+
+  private get rests(): boolean {
+    return this.parts.clock.steadyMs() < this.restUntilMs;
   }
 
   /** Whether an epoch is older than the newest one known. */

@@ -70,6 +70,7 @@ export class Replication {
 
   close(): void {
     if (this.timer !== undefined) this.options.clock.cancel(this.timer);
+    for (const number of [...this.byNumber.keys()]) this.remove(number);
     this.parts.writer.close();
     this.peers.close();
   }
@@ -79,6 +80,31 @@ export class Replication {
     const replica = new Replica(this.parts, partition);
     this.byNumber.set(partition.number, replica);
     return replica;
+  }
+
+  /** Ends this broker's part in a partition. @param number the prefix of its message ids */
+  remove(number: number): void {
+    this.byNumber.get(number)?.close();
+    this.byNumber.delete(number);
+  }
+
+  /**
+   * Hands over all partitions that this broker leads, for a broker that is to stop. Publishes to them wait meanwhile.
+   *
+   * @param limitMs how long others may take to catch up
+   * @param done gets the names of those that it still leads, and why
+   */
+  drain(limitMs: number, done: (failures: ReadonlyMap<string, Error>) => void): void {
+    const failures = new Map<string, Error>();
+    const leading = [...this.byNumber.values()].filter((replica) => replica.leading !== undefined);
+    let left = leading.length;
+    if (left === 0) return done(failures);
+    for (const replica of leading) {
+      replica.handOver(undefined, limitMs, (failure) => {
+        if (failure !== undefined) failures.set(replica.partition.name, failure);
+        if (--left === 0) done(failures);
+      });
+    }
   }
 
   private each(action: (replica: Replica) => void): void {

@@ -85,10 +85,10 @@ test("a hand-over takes a moment, and nobody leaves the in-sync set", () => {
   const cluster = new Cluster();
   cluster.publishMs();
   const before = cluster.leader as SimBroker;
-  before.handOver();
+  before.drain();
   expect(before.replica.refusal).toBe("the partition gets another leader");
   cluster.until("another one leads", () => cluster.leader !== undefined && cluster.leader !== before);
-  expect(before.handedOver).toBe(1);
+  expect(before.drained).toBe(1);
   expect(cluster.publishMs()).toBeLessThan(20);
   expect(cluster.inSync.length).toBe(UIDS.length);
 });
@@ -116,4 +116,18 @@ test("a process that stood still does not take the others for dead", () => {
   cluster.world.time.advance(1_000);
   expect(cluster.leader).toBe(leader);
   expect(leader.role.epoch).toBe(1);
+});
+
+test("a broker that stops is replaced without a pause, and does not come back by itself", () => {
+  const cluster = new Cluster();
+  cluster.publishMs();
+  const before = cluster.leader as SimBroker;
+  before.drain();
+  cluster.until("another one leads", () => cluster.leader !== undefined && cluster.leader !== before);
+  before.close();
+  expect(cluster.publishMs()).toBeLessThan(50);
+  cluster.until("it is out of the in-sync set", () => cluster.inSync.length === UIDS.length - 1);
+  cluster.world.time.advance(5_000);
+  expect(before.role.name).toBe("out");
+  expect(cluster.publishMs()).toBeLessThan(50);
 });

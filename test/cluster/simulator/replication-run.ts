@@ -231,7 +231,7 @@ export class ReplicationRun {
         return;
       case 11:
         this.world.note(`${machine.name} hands over`);
-        return machine.node.run(() => machine.broker?.handOver());
+        return machine.node.run(() => machine.broker?.drain());
       case 12:
         if (!this.isSpare(machine) || random.chance(0.5)) return;
         this.replaceDisk(machine);

@@ -53,7 +53,8 @@ export class SimBroker implements ReplicaHost {
   private readonly membership: Membership<BrokerRecord>;
   private readonly replication: Replication;
   private pending: Publish[] = [];
-  handedOver = 0;
+  /** How often it has handed over all that it led. */
+  drained = 0;
 
   constructor(
     readonly site: SimSite,
@@ -153,10 +154,17 @@ export class SimBroker implements ReplicaHost {
     this.replica.logGrew();
   }
 
-  /** An operator wants another broker to lead. */
-  handOver(): void {
-    this.replica.handOver(undefined, HAND_OVER_MS, (failure) => {
-      if (failure === undefined) this.handedOver++;
+  /** It stops, and says so to nobody but etcd. */
+  close(): void {
+    this.replication.close();
+    this.view.close();
+    void this.membership.leave();
+  }
+
+  /** The broker is to stop: another one leads. */
+  drain(): void {
+    this.replication.drain(HAND_OVER_MS, (failures) => {
+      if (failures.size === 0) this.drained++;
     });
   }
 
