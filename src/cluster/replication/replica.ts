@@ -62,11 +62,12 @@ export class Replica {
   /** This broker has no part in the partition any more. */
   close(): void {
     this.isClosed = true;
-    this.step();
+    this.endRole();
   }
 
   // ---- who leads
 
+  /** Etcd has this record; older ones than the newest do not count. */
   onRecord(stored: StoredRecord): void {
     if (this.isClosed || stored.modRevision <= (this.stored?.modRevision ?? 0)) return;
     this.stored = stored;
@@ -95,7 +96,7 @@ export class Replica {
   private lead(stored: StoredRecord): void {
     const { log, memory, name } = this.partition;
     const { epoch } = stored.value;
-    this.step();
+    this.endRole();
     try {
       memory.saveEpoch(epoch);
       this.epoch = epoch;
@@ -117,7 +118,7 @@ export class Replica {
   /** @param leader "": there is none */
   private follow(leader: string, epoch: number): void {
     const { memory, name, host } = this.partition;
-    this.step();
+    this.endRole();
     if (epoch > this.epoch) {
       try {
         memory.saveEpoch(epoch);
@@ -134,7 +135,7 @@ export class Replica {
   }
 
   /** Ends what this broker was. */
-  private step(): void {
+  private endRole(): void {
     this.unsaved = undefined;
     if (this.role === undefined) return;
     this.highWatermark = this.role.highWatermark;
@@ -181,6 +182,7 @@ export class Replica {
     if (this.isWhole || this.stored === undefined || this.isChanging) return;
     const { uid, logger } = this.parts;
     const { leader, inSync } = this.stored.value;
+    if (!inSync.includes(uid)) return;
     const others = inSync.filter((one) => one !== uid);
     if (others.length > 0) return this.change({ leader: leader === uid ? "" : leader, inSync: others });
     logger.warn(`PARTITION(${this.partition.name}): the only replica in sync may have lost messages, and goes on with what it has`);
@@ -236,7 +238,7 @@ export class Replica {
       case "lead":
         return this.onLead(peer, frame.epoch);
       case "reject":
-        if (this.role instanceof Leader && frame.epoch > this.role.epoch) this.step();
+        if (this.role instanceof Leader && frame.epoch > this.role.epoch) this.endRole();
         return;
       case "follow":
         if (this.leading?.epoch === frame.epoch) this.leading.onFollow(peer, frame);

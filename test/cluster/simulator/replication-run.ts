@@ -9,6 +9,9 @@ import { SimWorld } from "./sim-world.ts";
 /** How long faults go on, and within which time everything is as it should be afterwards, ms of simulated time. */
 const FAULTS_MS = 12_000;
 const HEALING_MS = 60_000;
+/** When everything is in order, nothing is written to etcd after a while. */
+const SETTLING_MS = 3_000;
+const RESTING_MS = 1_000;
 /** No fault lasts longer than this. */
 const LONGEST_FAULT_MS = 4_000;
 /** A call to etcd may still have its effect after this. */
@@ -275,6 +278,11 @@ export class ReplicationRun {
     }
     this.checks.throwIfViolated();
     this.checks.checkEnd();
+    time.advance(SETTLING_MS);
+    const { revision } = etcd.store;
+    time.advance(RESTING_MS);
+    this.checks.throwIfViolated();
+    if (etcd.store.revision !== revision) throw new Violation(`etcd is written to at rest: ${JSON.stringify(this.checks.record)}`);
   }
 
   private isHealed(): boolean {
