@@ -1,0 +1,61 @@
+import type { Gap } from "../../broker/storage/log/chunk.ts";
+import type { CommitRun } from "../../broker/storage/log/commit-run.ts";
+import type { Epoch } from "../../broker/storage/log/epochs.ts";
+import type { LogFiles } from "../../broker/storage/log/log-files.ts";
+import type { TopicLog } from "../../broker/storage/log/topic-log.ts";
+import type { ReplicaLog } from "./replica-log.ts";
+
+/** What removes messages of a partition with all that belongs to them: a ReplicatedPartition. */
+export interface Truncated {
+  truncateTo(sequence: number): void;
+}
+
+/** A partition's log on this broker's disk. */
+export class TopicReplicaLog implements ReplicaLog {
+  constructor(
+    private readonly log: TopicLog,
+    private readonly files: LogFiles,
+    private readonly partition: Truncated,
+  ) {}
+
+  get start(): number {
+    return this.log.startSequence;
+  }
+
+  get end(): number {
+    return this.log.committedNext;
+  }
+
+  get synced(): number {
+    return Math.min(this.files.syncs.syncedSequence, this.end);
+  }
+
+  get epoch(): number {
+    return this.files.epoch;
+  }
+
+  epochs(): readonly Epoch[] {
+    return this.files.epochs().filter(({ epoch }) => epoch > 0);
+  }
+
+  commitsFrom(sequence: number, maxBytes: number): CommitRun | Gap | undefined {
+    return this.log.commitsFrom(sequence, maxBytes);
+  }
+
+  appendCommits(run: CommitRun): void {
+    this.log.appendCommits(run);
+  }
+
+  beginEpoch(epoch: number): void {
+    this.files.beginEpoch(epoch);
+  }
+
+  truncateTo(sequence: number): void {
+    this.partition.truncateTo(sequence);
+  }
+
+  restartAt(sequence: number): void {
+    this.partition.truncateTo(this.start);
+    this.log.restartAt(sequence, this.log.end);
+  }
+}
