@@ -83,7 +83,9 @@ export class Replica {
     if (this.leading?.epoch === epoch) return this.leading.update(stored);
     this.leaveUnlessWhole();
     // In an epoch that it led before it was restarted it may have told others what its log does not have any more. It takes a new one.
-    if (epoch > this.epoch && this.isWhole && !this.rests) this.lead(stored);
+    if (epoch <= this.epoch) return;
+    this.endRole();
+    if (this.isWhole && !this.rests) this.lead(stored);
   }
 
   /** Another broker says that it leads. */

@@ -9,8 +9,8 @@ import { SimWorld } from "./sim-world.ts";
 /** How long faults go on, and within which time everything is as it should be afterwards, ms of simulated time. */
 const FAULTS_MS = 12_000;
 const HEALING_MS = 60_000;
-/** When everything is in order, nothing is written to etcd after a while. */
-const SETTLING_MS = 3_000;
+/** When everything is in order and the last leases of ended processes are gone, nothing is written to etcd. */
+const SETTLING_MS = 6_000;
 const RESTING_MS = 1_000;
 /** No fault lasts longer than this. */
 const LONGEST_FAULT_MS = 4_000;
