@@ -137,6 +137,8 @@ export function improve(layout: Layout, threshold: number, mayMove: (placed: Pla
       const staying = replicas.filter((uid) => uid !== from);
       for (const { uid: to } of layout.candidates) {
         if (replicas.includes(to)) continue;
+        // With 10,000 partitions on 20 brokers most of the time went into comparing zones.
+        if (sharedNow === 0 && gains.ofReplace(placed, from, to, false) <= bestGain[1]) continue;
         const zoneGain = sharedNow - shared(layout, [...staying, to]);
         if (zoneGain >= 0) consider({ what: "replace", placed, from, to }, [zoneGain, gains.ofReplace(placed, from, to, zoneGain > 0)]);
       }
@@ -147,20 +149,22 @@ export function improve(layout: Layout, threshold: number, mayMove: (placed: Pla
 
 /** How much a change takes the sum of squares down, for leaders and replicas alike relative to their averages. */
 class Gains {
+  private readonly candidates: ReadonlySet<string>;
   private readonly leaderAverage: number;
   private readonly replicaAverage: number;
 
   constructor(
-    private readonly layout: Layout,
+    { candidates }: Layout,
     private readonly loads: Loads,
     private readonly threshold: number,
   ) {
+    this.candidates = new Set(candidates.map(({ uid }) => uid));
     this.leaderAverage = average(loads.leaders);
     this.replicaAverage = average(loads.replicas);
   }
 
   ofLead({ leader, leaderWeight }: Placed, to: string): number {
-    if (leader === "" || !this.layout.candidates.some(({ uid }) => uid === to)) return 0;
+    if (leader === "" || !this.candidates.has(to)) return 0;
     const difference = this.leadDifference(leader, to);
     return difference > this.threshold * this.leaderAverage ? gain(leaderWeight, difference, this.leaderAverage) : 0;
   }

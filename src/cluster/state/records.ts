@@ -3,7 +3,7 @@ import { amount, BadValue, type Check, type Extensible, flag, matching, oneOf, o
 
 /** No topic has more partitions, and no partition more replicas. */
 const MAX_PARTITIONS = 1_024;
-const MAX_REPLICAS = 16;
+export const MAX_REPLICAS = 16;
 const MAX_CHANNELS = 10_000;
 const MAX_ADDRESS = 300;
 /** The first 24 bits of message ids; 0 is no prefix. */

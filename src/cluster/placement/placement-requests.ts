@@ -1,0 +1,71 @@
+import type { Etcd, EtcdCompare, EtcdOperation } from "../etcd/etcd.ts";
+import { EtcdError } from "../etcd/etcd-error.ts";
+import type { ClusterView } from "../state/cluster-view.ts";
+import type { ClusterKeys } from "../state/keys.ts";
+import { type MoveRecord, SHAPES } from "../state/records.ts";
+import { ClusterRefusal } from "./cluster-refusal.ts";
+
+/** What operators ask of the controller, at any lookup server. It is in etcd then, and whoever is the controller does it. */
+export class PlacementRequests {
+  constructor(
+    private readonly etcd: Etcd,
+    private readonly keys: ClusterKeys,
+    private readonly view: ClusterView,
+  ) {}
+
+  /** Has a broker drained, alive or not. How far that is, its record in `view.removals` says. @param uid of its data path */
+  async removeBroker(uid: string): Promise<ClusterRefusal | undefined> {
+    const partitions = [...this.view.partitions.values()].filter(({ value }) => value.replicas.includes(uid)).length;
+    const isKnown = partitions > 0 || [...this.view.brokers.values()].some(({ value }) => value.uid === uid);
+    if (!isKnown) return new ClusterRefusal("no-such-broker", `no broker has the data path uid ${uid}`);
+    if (this.view.removals.has(uid)) return undefined;
+    const key = this.keys.member("removals", uid);
+    const value = SHAPES.removals.write({ state: "draining", partitions, left: partitions, problem: "" });
+    return this.ask([{ key, modRevision: 0 }], [{ put: key, value }]);
+  }
+
+  /** The broker stays, or comes back: it may get partitions. What was moved stays where it is now. */
+  async keepBroker(uid: string): Promise<ClusterRefusal | undefined> {
+    if (!this.view.removals.has(uid))
+      return new ClusterRefusal("no-such-broker", `the broker with data path uid ${uid} is not being removed`);
+    return this.ask([], [{ remove: this.keys.member("removals", uid) }]);
+  }
+
+  /** Has a replica moved from one broker to another. */
+  async move(topic: string, partition: number, from: string, to: string): Promise<ClusterRefusal | undefined> {
+    return this.moveAs("replace", topic, partition, from, to);
+  }
+
+  /** Has another replica, which is in sync, lead a partition. */
+  async lead(topic: string, partition: number, to: string): Promise<ClusterRefusal | undefined> {
+    return this.moveAs("lead", topic, partition, this.view.partitions.get(`${topic}/${partition}`)?.value.leader ?? "", to);
+  }
+
+  private async moveAs(
+    what: "replace" | "lead",
+    topic: string,
+    partition: number,
+    from: string,
+    to: string,
+  ): Promise<ClusterRefusal | undefined> {
+    const record = this.view.partitions.get(`${topic}/${partition}`)?.value;
+    if (record === undefined) return new ClusterRefusal("no-such-partition", `topic ${topic} has no partition ${partition}`);
+    const { replicas, inSync, prefix, uid, leader } = record;
+    if (what === "replace") {
+      if (!replicas.includes(from)) return new ClusterRefusal("invalid", `${from} has no replica of it`);
+      if (replicas.includes(to)) return new ClusterRefusal("invalid", `${to} has a replica of it`);
+      const isThere = [...this.view.brokers.values()].some(({ value }) => value.uid === to) && !this.view.removals.has(to);
+      if (!isThere) return new ClusterRefusal("no-such-broker", `${to} is no broker that is alive and not being removed`);
+    } else if (leader === to) return undefined;
+    else if (!inSync.includes(to)) return new ClusterRefusal("invalid", `${to} is not in sync`);
+    const move: MoveRecord = { state: "waiting", what, why: "asked", topic, partition, uid, from, to, inSync: 0 };
+    const key = this.keys.move(prefix);
+    return this.ask([{ key, modRevision: 0 }], [{ put: key, value: SHAPES.moves.write(move) }]);
+  }
+
+  private async ask(conditions: readonly EtcdCompare[], operations: readonly EtcdOperation[]): Promise<ClusterRefusal | undefined> {
+    const result = await this.etcd.txn(conditions, operations);
+    if (result instanceof EtcdError) return new ClusterRefusal("unknown-outcome", `look again whether it was asked for: ${result.message}`);
+    return result.succeeded ? undefined : new ClusterRefusal("changing", "something else is under way there: try again later");
+  }
+}

@@ -1,0 +1,246 @@
+import { expect, test } from "bun:test";
+import { isWithin, parseBalanceHours } from "../../../src/cluster/placement/balance-hours.ts";
+import { Controller } from "../../../src/cluster/placement/controller.ts";
+import { SHAPES } from "../../../src/cluster/state/records.ts";
+import { breakIt } from "../simulator/broken-variants.ts";
+import { PlacementChecks } from "../simulator/placement-checks.ts";
+import { SETTINGS, SimLookup } from "../simulator/placement-run.ts";
+import { SimWorld } from "../simulator/sim-world.ts";
+import { KEYS, StubBroker } from "../simulator/stub-broker.ts";
+
+const MINUTE_MS = 60_000;
+
+class Cluster {
+  readonly world: SimWorld;
+  readonly checks: PlacementChecks;
+  readonly brokers: StubBroker[] = [];
+  lookup: SimLookup;
+
+  constructor(seed: number, brokers: number, hours = "0-0") {
+    this.world = new SimWorld(seed);
+    this.checks = new PlacementChecks(this.world);
+    for (let i = 1; i <= brokers; i++) this.addBroker();
+    this.lookup = new SimLookup(this.world, "l1", parseBalanceHours(hours));
+    this.world.time.advance(2_000);
+  }
+
+  addBroker(): StubBroker {
+    const broker = new StubBroker(this.world, this.checks, `b${this.brokers.length + 1}`, "z");
+    this.brokers.push(broker);
+    for (const one of this.brokers) for (const other of this.brokers) one.others.set(other.uid, other);
+    broker.start();
+    return broker;
+  }
+
+  create(topic: string, partitions: number, replicas: number): void {
+    const { world, lookup } = this;
+    const refusal = world.time.settle(lookup.topics.create(topic, { ...SETTINGS, partitions, replicas, minInSync: 1 }));
+    if (refusal !== undefined) throw refusal;
+    const own = () => [...lookup.view.partitions].flatMap(([name, { value }]) => (name.startsWith(`${topic}/`) ? value : []));
+    const isLed = () => own().length === partitions && own().every(({ leader }) => leader !== "");
+    world.time.until(isLed, 5_000, "all have leaders");
+  }
+
+  /** How many replicas each broker has. */
+  get kept(): number[] {
+    const all = [...this.lookup.view.partitions.values()].flatMap(({ value }) => value.replicas);
+    return this.brokers.map(({ uid }) => all.filter((one) => one === uid).length);
+  }
+
+  removal(uid: string) {
+    return this.lookup.view.removals.get(uid)?.value;
+  }
+
+  /** Waits for no more moves. */
+  rest(): void {
+    const { world, lookup } = this;
+    const isAtRest = () => lookup.view.moves.size === 0 && lookup.view.revision === world.etcd.store.revision;
+    world.time.until(isAtRest, 10 * MINUTE_MS, "moves have ended");
+    this.checks.throwIfViolated();
+  }
+}
+
+test("a removed broker is drained, one move at a time, and its record says how far that is", () => {
+  const cluster = new Cluster(1, 4);
+  cluster.create("t", 8, 2);
+  const { world, lookup, brokers } = cluster;
+  const [{ uid }] = brokers;
+  expect(cluster.kept[0]).toBe(4);
+  expect(world.time.settle(lookup.requests.removeBroker("00000000000000aa"))?.reason).toBe("no-such-broker");
+  expect(world.time.settle(lookup.requests.removeBroker(uid))).toBeUndefined();
+  const left = new Set<number>();
+  world.time.until(
+    () => {
+      left.add(cluster.removal(uid)?.left ?? 4);
+      return cluster.removal(uid)?.state === "drained";
+    },
+    5 * MINUTE_MS,
+    "it is drained",
+  );
+  expect([...left]).toEqual([4, 3, 2, 1, 0]);
+  const [gone, ...others] = cluster.kept;
+  expect([gone, Math.max(...others) - Math.min(...others) <= 2]).toEqual([0, true]);
+  cluster.checks.throwIfViolated();
+  cluster.create("u", 6, 3);
+  expect(cluster.kept[0]).toBe(0);
+  expect(world.time.settle(lookup.requests.keepBroker(uid))).toBeUndefined();
+  world.time.advance(1_000);
+  cluster.create("v", 4, 2);
+  expect(cluster.kept[0]).toBeGreaterThan(0);
+});
+
+test("a removal says what holds it up", () => {
+  const cluster = new Cluster(2, 2);
+  cluster.create("t", 2, 2);
+  const { world, lookup, brokers } = cluster;
+  world.time.settle(lookup.requests.removeBroker(brokers[0].uid));
+  world.time.advance(10_000);
+  expect(cluster.removal(brokers[0].uid)).toMatchObject({ left: 2, problem: "no other broker is left for some of its partitions" });
+  cluster.addBroker();
+  world.time.until(() => cluster.removal(brokers[0].uid)?.state === "drained", MINUTE_MS, "it is drained");
+  expect([cluster.removal(brokers[0].uid)?.problem, cluster.kept]).toEqual(["", [0, 2, 2]]);
+});
+
+test("a move goes on after an end of the controller at each of its transactions", () => {
+  for (let at = 1; at < 12; at++) {
+    const cluster = new Cluster(3, 3);
+    cluster.create("t", 1, 2);
+    const { world, lookup, brokers } = cluster;
+    const [leader] = lookup.view.partitions.get("t/0")?.value.replicas ?? [];
+    const free = brokers.find(({ uid }) => !lookup.view.partitions.get("t/0")?.value.replicas.includes(uid))?.uid ?? "";
+    const { revision } = world.etcd.store;
+    expect(world.time.settle(lookup.requests.move("t", 0, leader, free))).toBeUndefined();
+    const isOver = () => cluster.checks.ended > 0;
+    world.time.until(() => isOver() || world.etcd.store.revision >= revision + at, MINUTE_MS, "the next transaction");
+    lookup.node.end();
+    cluster.lookup = new SimLookup(world, "l2");
+    world.time.until(isOver, MINUTE_MS, `the move ends although the controller did after ${at} revisions`);
+    world.time.advance(1_000);
+    cluster.checks.throwIfViolated();
+    const { replicas, inSync, successor } = cluster.lookup.view.partitions.get("t/0")?.value ?? {};
+    expect([replicas?.includes(free), replicas?.includes(leader), inSync?.length, successor]).toEqual([true, false, 2, undefined]);
+  }
+});
+
+test("brokers that join get their part, and then nothing moves any more", () => {
+  const cluster = new Cluster(4, 2);
+  cluster.create("t", 9, 2);
+  cluster.addBroker();
+  const { world } = cluster;
+  world.time.advance(20 * MINUTE_MS);
+  cluster.rest();
+  expect(Math.max(...cluster.kept) - Math.min(...cluster.kept)).toBeLessThanOrEqual(2);
+  const { ended } = cluster.checks;
+  expect(ended).toBeGreaterThan(3);
+  world.time.advance(15 * MINUTE_MS);
+  cluster.rest();
+  expect(cluster.checks.ended).toBe(ended);
+});
+
+test("it is balanced within its hours only", () => {
+  const cluster = new Cluster(5, 2, "22-4");
+  cluster.create("t", 9, 2);
+  const { world, lookup } = cluster;
+  const dayMs = 24 * 60 * MINUTE_MS;
+  lookup.node.setWallClock(21 * 60 * MINUTE_MS - (lookup.node.wallMs() % dayMs) + 50 * MINUTE_MS);
+  cluster.addBroker();
+  world.time.advance(9 * MINUTE_MS);
+  expect(cluster.kept).toEqual([9, 9, 0]);
+  world.time.advance(10 * MINUTE_MS);
+  expect(cluster.kept[2]).toBeGreaterThan(3);
+});
+
+test("two lookup servers ask for one partition: one of them is told that something is under way", () => {
+  const cluster = new Cluster(6, 4);
+  cluster.create("t", 1, 2);
+  const { world, lookup, brokers } = cluster;
+  const { replicas = [] } = lookup.view.partitions.get("t/0")?.value ?? {};
+  const free = brokers.flatMap(({ uid }) => (replicas.includes(uid) ? [] : uid));
+  const asked = Promise.all(free.map((to) => lookup.requests.move("t", 0, replicas[0], to)));
+  const reasons = world.time.settle(asked).map((refusal) => refusal?.reason ?? "done");
+  expect(reasons.sort()).toEqual(["changing", "done"]);
+  expect(world.time.settle(lookup.requests.move("t", 0, free[0], free[1]))?.message).toBe(`${free[0]} has no replica of it`);
+  expect(world.time.settle(lookup.requests.move("t", 3, free[0], free[1]))?.reason).toBe("no-such-partition");
+  cluster.rest();
+  expect(lookup.view.partitions.get("t/0")?.value.replicas).not.toContain(replicas[0]);
+  expect(world.etcd.store.range(KEYS.prefix).some(({ key }) => key.includes("/moves/"))).toBe(false);
+});
+
+test("another replica leads when asked, also if the leader does not hand over", () => {
+  for (const seed of [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]) {
+    const cluster = new Cluster(seed, 3);
+    cluster.create("t", 1, 3);
+    const { world, lookup } = cluster;
+    const { replicas = [], leader } = lookup.view.partitions.get("t/0")?.value ?? {};
+    const to = replicas.find((uid) => uid !== leader) ?? "";
+    expect(world.time.settle(lookup.requests.lead("t", 0, to))).toBeUndefined();
+    world.time.until(() => cluster.checks.ended === 1, MINUTE_MS, "it leads");
+    world.time.advance(100);
+    expect(lookup.view.partitions.get("t/0")?.value).toMatchObject({ leader: to, successor: undefined });
+    cluster.checks.throwIfViolated();
+  }
+});
+
+/**
+ * The first controller knows of a move that waits, and stands still. Meanwhile another move to the same broker begins, and a second controller
+ * takes the place. Then the first one goes on with what it knew.
+ */
+function playTwoControllers(): PlacementChecks {
+  const cluster = new Cluster(7, 3);
+  cluster.create("t", 2, 1);
+  const { world, lookup: first, brokers, checks } = cluster;
+  const { store } = world.etcd;
+  const second = new SimLookup(world, "l2");
+  world.time.advance(1_000);
+  const [one, other] = ["t/0", "t/1"].flatMap((name) => first.view.partitions.get(name)?.value ?? []);
+  const to = brokers.find(({ uid }) => !one.replicas.includes(uid) && !other.replicas.includes(uid))?.uid ?? "";
+  const asked = { topic: "t", uid: one.uid, what: "replace", why: "asked", to } as const;
+  const waiting = { ...asked, state: "waiting", partition: 1, from: other.replicas[0], inSync: 0 } as const;
+  store.txn([], [{ put: KEYS.move(other.prefix), value: SHAPES.moves.write(waiting) }], []);
+  world.etcd.changed();
+  world.time.until(() => first.view.moves.size === 1, 200, "it knows of the second partition's move");
+  first.view.close();
+  first.node.pause();
+  const begun = { ...asked, state: "waiting", partition: 0, from: one.replicas[0], inSync: 0 } as const;
+  store.txn([], [{ put: KEYS.move(one.prefix), value: SHAPES.moves.write(begun) }], []);
+  const copying = SHAPES.moves.write({ ...begun, state: "copying", inSync: 1 });
+  const partition = SHAPES.partitions.write({ ...one, replicas: [...one.replicas, to] });
+  store.txn(
+    [],
+    [
+      { put: KEYS.move(one.prefix), value: copying },
+      { put: KEYS.partition("t", 0), value: partition },
+    ],
+    [],
+  );
+  store.txn([], [{ remove: KEYS.controller }], []);
+  world.etcd.changed();
+  world.time.until(() => second.view.controller?.value.run === "l2", 1_000, "the second one is the controller");
+  first.node.resume();
+  world.time.advance(MINUTE_MS);
+  return checks;
+}
+
+test("a controller that does not know that another one took over changes nothing", () => {
+  const checks = playTwoControllers();
+  checks.throwIfViolated();
+  expect(checks.ended).toBeGreaterThanOrEqual(2);
+});
+
+test("it would begin a second move of a broker, if its transactions did not rest on its key", () => {
+  const unfenced = { value: (_seat: never, conditions: never) => conditions, configurable: true, writable: true };
+  using _broken = breakIt({ what: "", prototype: Controller.prototype, member: "allOf", descriptor: unfenced });
+  expect(playTwoControllers().violation?.message).toContain("has two moves");
+});
+
+test("hours of the day", () => {
+  const at = (hour: number) => Date.UTC(2026, 0, 1, hour, 30);
+  expect(parseBalanceHours("2-4")).toEqual({ from: 2, to: 4 });
+  expect(parseBalanceHours("22-24")).toEqual({ from: 22, to: 0 });
+  for (const text of ["", "2", "25-3", "2-25", "a-b", "2-4 "]) expect(parseBalanceHours(text)).toBeUndefined();
+  const within = (text: string) => [1, 2, 3, 4, 22, 23].filter((hour) => isWithin(parseBalanceHours(text), at(hour)));
+  expect(within("2-4")).toEqual([2, 3]);
+  expect(within("22-3")).toEqual([1, 2, 22, 23]);
+  expect(within("3-3")).toEqual([1, 2, 3, 4, 22, 23]);
+  expect(isWithin(undefined, at(1))).toBe(true);
+});
