@@ -10,7 +10,7 @@ export const FLAGS_DOC_PATH = join(import.meta.dir, "../docs/flags.md");
 
 const INTRODUCTION = `# Configuration
 
-<!-- Generated from src/cli/broker-flags.ts, src/cli/lookup-flags.ts and src/cli/admin-flags.ts by \`npm run docs\`. Change it there. -->
+<!-- Generated from src/cli/broker-flags.ts, src/cli/cluster-flags.ts, src/cli/lookup-flags.ts and src/cli/admin-flags.ts by \`npm run docs\`. Change it there. -->
 
 A setting is taken from the first of these that has it: the command line, the environment, the config file, the default.
 
@@ -40,8 +40,8 @@ goes to standard error as NSQ's does.
 If nothing decides, and with \`-mode=all\`, broker, lookup server and console run in one process. The broker's settings are as below. The
 lookup server's settings begin with \`-lookup-\` on the command line, as in \`-lookup-http-address=127.0.0.1:4161\`, and with
 \`BUNSQ_LOOKUP_\` in the environment; in the config file they are in the section \`[lookup]\`. If its log level, broadcast address,
-allowed hosts or debug flag is not set, the broker's is used. For the console that is \`-admin-\`, \`BUNSQ_ADMIN_\` and \`[admin]\`; its
-log level and allowed hosts default to the broker's. \`-admin-user\` has the prefix already. The console shows the brokers that the
+allowed hosts or debug flag is not set, the broker's is used; so are the broker's settings of the cluster, unless \`-lookup-etcd-endpoints\` is
+set. For the console that is \`-admin-\`, \`BUNSQ_ADMIN_\` and \`[admin]\`; its log level and allowed hosts default to the broker's. \`-admin-user\` has the prefix already. The console shows the brokers that the
 process's lookup server knows, those of the lookup servers in \`-admin-lookupd-http-address\` too, or only the brokers in
 \`-admin-nsqd-http-address\`. Its certificate is that of \`-admin-tls-cert\`, not the broker's. \`-console=false\` turns it off.
 

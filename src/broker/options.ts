@@ -1,4 +1,5 @@
 import type { LogFormat, LogLevel } from "../base/logger.ts";
+import type { ClusterOptions } from "../net/cluster-options.ts";
 
 /**
  * When a publish is acknowledged: `write` once its bytes are in the log file (survives a crash of the process),
@@ -13,7 +14,7 @@ export type AuthRequestMethod = "get" | "post";
  * The options of a broker: one for each flag, by the flag's name; durations in ms, sizes in bytes. The flag table
  * (src/cli/broker-flags.ts) has their defaults and descriptions.
  */
-export interface BrokerOptions {
+export interface BrokerOptions extends ClusterOptions {
   /** A part of every message id; 0 to 1023. */
   nodeId: number;
   logLevel: LogLevel;

@@ -1,5 +1,6 @@
 import { hostname } from "node:os";
 import type { BrokerOptions } from "../broker/options.ts";
+import { clusterFlags } from "./cluster-flags.ts";
 import { configFlag, logFormatFlag, logLevelFlag, verboseFlag, versionFlag } from "./common-flags.ts";
 import type { Flag } from "./flag.ts";
 import type { FlagTable } from "./flags.ts";
@@ -423,6 +424,8 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         default: "",
         doc: "zone of the broker within its region",
       },
+
+      ...clusterFlags(),
 
       maxDeflateLevel: {
         name: "max-deflate-level",

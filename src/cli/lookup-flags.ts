@@ -1,5 +1,6 @@
 import { hostname } from "node:os";
 import type { LookupOptions } from "../lookup/options.ts";
+import { clusterFlags } from "./cluster-flags.ts";
 import { configFlag, logFormatFlag, logLevelFlag, verboseFlag, versionFlag } from "./common-flags.ts";
 import type { FlagTable } from "./flags.ts";
 
@@ -70,6 +71,16 @@ export function lookupFlags(host = hostname()): FlagTable<LookupOptions> {
         min: 0,
         max: MAX_AGE_MS,
         doc: "time for which a broker that was tombstoned for a topic is not listed to clients, if it stays registered",
+      },
+
+      ...clusterFlags(),
+      balanceHours: {
+        name: "balance-hours",
+        kind: "string",
+        own: true,
+        default: "",
+        valueName: "hours",
+        doc: "hours of the day in UTC, like 2-4, in which the cluster's partitions are moved for balance; if not given, at any time",
       },
     },
     others: [versionFlag, configFlag, verboseFlag],

@@ -120,7 +120,12 @@ function lookupOptionsBeside(broker: BrokerOptions, given: ReadonlyMap<string, F
   if (!given.has(flags.options.broadcastAddress.name)) options.broadcastAddress = broker.broadcastAddress;
   if (!given.has(flags.options.httpAllowedHosts.name)) options.httpAllowedHosts = broker.httpAllowedHosts;
   if (!given.has(flags.options.httpDebug.name)) options.httpDebug = broker.httpDebug;
-  return options;
+  // Both are in one cluster, unless the lookup server has an etcd of its own.
+  if (given.has(flags.options.etcdEndpoints.name)) return options;
+  const { etcdEndpoints, etcdCa, etcdCert, etcdKey, etcdUser, etcdPasswordFile } = broker;
+  const { cluster, clusterLeaseMs, clusterReplicas, minInSync } = broker;
+  const etcd = { etcdEndpoints, etcdCa, etcdCert, etcdKey, etcdUser, etcdPasswordFile };
+  return { ...options, ...etcd, cluster, clusterLeaseMs, clusterReplicas, minInSync };
 }
 
 /** The options of the console beside a broker. Some default to the broker's. */

@@ -1,10 +1,11 @@
 import type { LogFormat, LogLevel } from "../base/logger.ts";
+import type { ClusterOptions } from "../net/cluster-options.ts";
 
 /**
  * The options of a lookup server: one field per flag, with the flag's name; durations in ms.
  * The defaults are in the flag table (src/cli/lookup-flags.ts).
  */
-export interface LookupOptions {
+export interface LookupOptions extends ClusterOptions {
   logLevel: LogLevel;
   logFormat: LogFormat;
   logPrefix: string;
@@ -22,4 +23,7 @@ export interface LookupOptions {
   inactiveProducerTimeoutMs: number;
   /** How long a node is left out of the answers about a topic after it was tombstoned for that topic. */
   tombstoneLifetimeMs: number;
+
+  /** Hours of the day in UTC in which partitions are moved for balance, like `2-4`; empty: at any time. */
+  balanceHours: string;
 }

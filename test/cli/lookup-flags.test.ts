@@ -42,6 +42,17 @@ describe("the lookup server's flags", () => {
       broadcastAddress: "host",
       inactiveProducerTimeoutMs: 90_000,
       tombstoneLifetimeMs: 250,
+      etcdEndpoints: [],
+      etcdCa: "",
+      etcdCert: "",
+      etcdKey: "",
+      etcdUser: "",
+      etcdPasswordFile: "",
+      cluster: "bunsq",
+      clusterLeaseMs: 3000,
+      clusterReplicas: 3,
+      minInSync: 0,
+      balanceHours: "",
     });
   });
 

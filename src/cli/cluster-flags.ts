@@ -1,0 +1,69 @@
+import type { ClusterOptions } from "../net/cluster-options.ts";
+import type { FlagTable } from "./flags.ts";
+
+const SECOND = 1_000;
+const MAX_REPLICAS = 16;
+
+/** The flags of the cluster that brokers and lookup servers have alike. */
+export function clusterFlags(): FlagTable<ClusterOptions>["options"] {
+  return {
+    etcdEndpoints: {
+      name: "etcd-endpoints",
+      kind: "list",
+      own: true,
+      default: [],
+      doc: "<addr>:<port> or URL of each member of the etcd that the cluster agrees by (docs/cluster.md); if not given, the server belongs to no cluster",
+    },
+    etcdCa: {
+      name: "etcd-ca",
+      kind: "string",
+      own: true,
+      default: "",
+      doc: "path of the certificates (PEM) that sign etcd's; if not given, those of the system",
+    },
+    etcdCert: { name: "etcd-cert", kind: "string", own: true, default: "", doc: "path of the certificate (PEM) that etcd is shown" },
+    etcdKey: { name: "etcd-key", kind: "string", own: true, default: "", doc: "path of the private key (PEM) of -etcd-cert" },
+    etcdUser: { name: "etcd-user", kind: "string", own: true, default: "", doc: "name of the user of etcd" },
+    etcdPasswordFile: {
+      name: "etcd-password-file",
+      kind: "string",
+      own: true,
+      default: "",
+      doc: "path of a file with the password of -etcd-user",
+    },
+    cluster: {
+      name: "cluster",
+      kind: "string",
+      own: true,
+      default: "bunsq",
+      doc: "name of the cluster: several may share one etcd",
+    },
+    clusterLeaseMs: {
+      name: "cluster-lease",
+      kind: "duration",
+      own: true,
+      default: 3 * SECOND,
+      min: SECOND,
+      max: 60 * SECOND,
+      doc: "time after which a server that does not say that it is alive counts as gone",
+    },
+    clusterReplicas: {
+      name: "cluster-replicas",
+      kind: "int",
+      own: true,
+      default: 3,
+      min: 1,
+      max: MAX_REPLICAS,
+      doc: "replicas of a topic that is made without saying how many; fewer if there are fewer brokers",
+    },
+    minInSync: {
+      name: "min-in-sync",
+      kind: "int",
+      own: true,
+      default: 0,
+      min: 0,
+      max: MAX_REPLICAS,
+      doc: "replicas that must have a publish before it is acknowledged, for topics of which nobody says; 0: a majority",
+    },
+  };
+}
