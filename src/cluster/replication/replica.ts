@@ -150,9 +150,14 @@ export class Replica {
     return this.parts.clock.steadyMs() < this.restUntilMs;
   }
 
+  /** Of those that were saved and the one in the record, which could not be saved yet, or has no leader that could be followed. */
+  private get newestEpoch(): number {
+    return Math.max(this.epoch, this.stored?.value.epoch ?? 0);
+  }
+
   /** Whether an epoch is older than the newest one known. */
   private isStale(epoch: number): boolean {
-    return epoch < this.epoch;
+    return epoch < this.newestEpoch;
   }
 
   // ---- changes of the record
@@ -221,7 +226,7 @@ export class Replica {
     else this.role?.review(nowMs);
     if (this.unsaved !== undefined) this.follow(this.unsaved.leader, this.unsaved.epoch);
     // It could not begin to lead before.
-    if (this.role === undefined && this.stored?.value.leader === this.parts.uid) this.onOwnRecord(this.stored);
+    if (this.leading === undefined && this.stored?.value.leader === this.parts.uid) this.onOwnRecord(this.stored);
     this.leaveUnlessWhole();
   }
 
@@ -268,6 +273,6 @@ export class Replica {
   private reject(peer: Peer, { kind, partition }: PartitionFrame): void {
     if (kind === "reject") return;
     const answer = this.leading === undefined ? "reject" : "lead";
-    peer.send({ kind: answer, partition, epoch: this.epoch });
+    peer.send({ kind: answer, partition, epoch: this.newestEpoch });
   }
 }
