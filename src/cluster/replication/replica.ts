@@ -150,7 +150,7 @@ export class Replica {
     return this.parts.clock.steadyMs() < this.restUntilMs;
   }
 
-  /** Of those that were saved and the one in the record, which could not be saved yet, or has no leader that could be followed. */
+  /** The one in the record may not have been saved yet. */
   private get newestEpoch(): number {
     return Math.max(this.epoch, this.stored?.value.epoch ?? 0);
   }

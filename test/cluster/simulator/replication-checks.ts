@@ -53,7 +53,8 @@ export class ReplicationChecks implements BrokerWatch {
     if (role.epoch < newest) return this.violated(`${broker.node.name} is in epoch ${role.epoch} after ${newest}`);
     this.epochs.set(broker.disk, role.epoch);
     const seen = broker.replica?.stored?.value.epoch ?? 0;
-    if (role.name !== "out" && role.epoch < seen) return this.violated(`${broker.node.name} is in epoch ${role.epoch}, and has seen ${seen}`);
+    if (role.name !== "out" && role.epoch < seen)
+      return this.violated(`${broker.node.name} is in epoch ${role.epoch}, and has seen ${seen}`);
     if (role.name !== "leader") return;
     const other = this.leaders.get(role.epoch);
     if (other !== undefined) return this.violated(`epoch ${role.epoch} has two leaders: ${other.node.name} and ${broker.node.name}`);
