@@ -2,6 +2,7 @@ import { systemClock } from "../base/clock.ts";
 import type { Logger } from "../base/logger.ts";
 import { runToEnd } from "../base/run-to-end.ts";
 import { Scrapes } from "../http/metrics/scrape.ts";
+import type { ClusterRouting } from "./cluster-routing.ts";
 import { Drain } from "./drain.ts";
 import { Tick } from "./loop/tick.ts";
 import { Timers } from "./loop/timers.ts";
@@ -36,6 +37,8 @@ export interface Broker extends Parts {
   readonly scrapes: Scrapes;
   /** Lookup servers to register with, and how many of them have all of the topics now. */
   lookups: { readonly configured: number; readonly registered: number };
+  /** Where topics of the cluster are; undefined: the broker is alone. */
+  cluster: ClusterRouting | undefined;
   closing: boolean;
   /** Starts to accept clients over TCP. @throws StartError when the address cannot be had */
   listen(): void;
@@ -92,6 +95,7 @@ function join(parts: Parts, environment: Environment): Broker {
     httpsPort: 0,
     scrapes: new Scrapes(),
     lookups: { configured: 0, registered: 0 },
+    cluster: undefined,
     closing: false,
     get tcpPort() {
       return listener.port;

@@ -10,11 +10,28 @@ export type Durability = "write" | "fsync";
 /** How auth servers are asked: `get` has the client's secret in the query, `post` in the body. */
 export type AuthRequestMethod = "get" | "post";
 
+/** What a broker of a cluster is told. Without etcd's address it is alone, and the rest has no effect. */
+export interface BrokerClusterOptions extends ClusterOptions {
+  /** A replica that does not keep up for this long does not count any more. */
+  clusterLagMs: number;
+  /** A broker that was not heard for this long is taken for dead. */
+  clusterSuspectMs: number;
+  /** Whether publishes are passed on to the brokers that lead their partitions. */
+  clusterForward: boolean;
+  /** Bytes a second that replicas which catch up read from this broker. */
+  clusterCatchUpBytes: number;
+  replicationAddress: string;
+  /** Paths of PEM files: all, or none for connections without TLS. */
+  replicationTlsCert: string;
+  replicationTlsKey: string;
+  replicationTlsCa: string;
+}
+
 /**
  * The options of a broker: one for each flag, by the flag's name; durations in ms, sizes in bytes. The flag table
  * (src/cli/broker-flags.ts) has their defaults and descriptions.
  */
-export interface BrokerOptions extends ClusterOptions {
+export interface BrokerOptions extends BrokerClusterOptions {
   /** A part of every message id; 0 to 1023. */
   nodeId: number;
   logLevel: LogLevel;

@@ -4,6 +4,7 @@ import type { Logger } from "../base/logger.ts";
 import { parseListenAddress, showListenAddress } from "../net/address.ts";
 import { isSocketPath, parseSocketPath, removeDeadSocket } from "../net/unix-socket.ts";
 import { type Broker, openBrokerInSlices } from "./broker.ts";
+import type { ClusterMember } from "./cluster-routing.ts";
 import { Discovery, type OwnLookup } from "./discovery/discovery.ts";
 import { checkDataPath, lockExclusively } from "./exclusive-data-path.ts";
 import { OpeningHttp } from "./http/opening-http.ts";
@@ -27,6 +28,7 @@ export interface BrokerServer {
  *
  * @param opened called for each of them, in this order, with the function that closes it
  * @param own a lookup server in this process, to register with beside others, and the descriptors that both share
+ * @param join makes the broker a member of a cluster
  * @throws StartError; what was opened before is closed by the caller
  */
 export async function startBroker(
@@ -34,6 +36,7 @@ export async function startBroker(
   logger: Logger,
   opened: (close: () => Promise<void> | void) => void,
   own?: { lookup: OwnLookup; descriptors: DescriptorBudget },
+  join?: (broker: Broker) => ClusterMember,
 ): Promise<BrokerServer> {
   for (const address of [options.tcpAddress, options.httpAddress]) {
     if (isSocketPath(address)) await removeDeadSocket(parseSocketPath(address), logger);
@@ -46,8 +49,12 @@ export async function startBroker(
   if (early !== undefined) opened(() => early.stop());
   await importNsqdData(options, dataPath, logger, opening, opened);
   opened(() => opening.stop());
-  const broker = await openBrokerInSlices(options, logger, own === undefined ? {} : { descriptors: own.descriptors }, opening);
+  const environment = { isReplicated: join !== undefined, ...(own !== undefined && { descriptors: own.descriptors }) };
+  const broker = await openBrokerInSlices(options, logger, environment, opening);
   opened(() => broker.close());
+  // Before anybody can ask: what other brokers have as well is not served by this one on its own.
+  const member = join?.(broker);
+  broker.cluster = member?.routing;
   broker.listen();
   const where = [`TCP ${listenedOn(options.tcpAddress, broker.tcpPort)}`];
   if (options.httpAddress !== "") {
@@ -68,6 +75,10 @@ export async function startBroker(
   broker.lookups = discovery;
   opened(() => discovery.close());
   broker.drain.tellLookups = () => discovery.leave();
+  if (member !== undefined) {
+    opened(() => member.leave());
+    member.start();
+  }
   return { broker, where: where.join(", ") };
 }
 

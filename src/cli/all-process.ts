@@ -8,7 +8,7 @@ import { startBroker } from "../broker/server.ts";
 import type { LookupOptions } from "../lookup/options.ts";
 import { type LookupServer, startLookup } from "../lookup/start-lookup.ts";
 import { formatAddress, parseListenAddress, parseRemoteAddress, showListenAddress } from "../net/address.ts";
-import { drainIn } from "./broker-process.ts";
+import { clusterJoin, drainIn } from "./broker-process.ts";
 import { runProcess } from "./process.ts";
 import { prefixOf } from "./settings.ts";
 
@@ -38,7 +38,8 @@ export function runAll(broker: Part<BrokerOptions>, lookup: Part<LookupOptions>,
     };
     const console = admin && (await openConsole(admin, formatAddress(askedAt.hostname, server.httpPort), descriptors));
     if (console !== undefined) ownProcess.opened(() => console.stop());
-    const started = await startBroker(broker.options, logger, ownProcess.opened, { lookup: ownLookup, descriptors });
+    const own = { lookup: ownLookup, descriptors };
+    const started = await startBroker(broker.options, logger, ownProcess.opened, own, await clusterJoin(broker.options));
     // Before the broker closes, which would look to it like one that is down.
     if (console !== undefined) ownProcess.opened(() => console.endWatching());
     drainIn(ownProcess, started.broker);

@@ -1,6 +1,6 @@
 import { hostname } from "node:os";
 import type { BrokerOptions } from "../broker/options.ts";
-import { clusterFlags } from "./cluster-flags.ts";
+import { brokerClusterFlags } from "./cluster-flags.ts";
 import { configFlag, logFormatFlag, logLevelFlag, verboseFlag, versionFlag } from "./common-flags.ts";
 import type { Flag } from "./flag.ts";
 import type { FlagTable } from "./flags.ts";
@@ -425,7 +425,7 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         doc: "zone of the broker within its region",
       },
 
-      ...clusterFlags(),
+      ...brokerClusterFlags(),
 
       maxDeflateLevel: {
         name: "max-deflate-level",

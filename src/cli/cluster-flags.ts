@@ -1,7 +1,12 @@
+import type { BrokerClusterOptions } from "../broker/options.ts";
 import type { ClusterOptions } from "../net/cluster-options.ts";
 import type { FlagTable } from "./flags.ts";
 
 const SECOND = 1_000;
+const MINUTE = 60 * SECOND;
+const KIB = 1024;
+const MIB = 1024 * KIB;
+const TIB = 1024 * 1024 * MIB;
 const MAX_REPLICAS = 16;
 
 /** The flags of the cluster that brokers and lookup servers have alike. */
@@ -64,6 +69,75 @@ export function clusterFlags(): FlagTable<ClusterOptions>["options"] {
       min: 0,
       max: MAX_REPLICAS,
       doc: "replicas that must have a publish before it is acknowledged, for topics of which nobody says; 0: a majority",
+    },
+  };
+}
+
+/** The flags that only brokers of a cluster have. */
+export function brokerClusterFlags(): FlagTable<BrokerClusterOptions>["options"] {
+  return {
+    ...clusterFlags(),
+    clusterLagMs: {
+      name: "cluster-lag",
+      kind: "duration",
+      own: true,
+      default: 2 * SECOND,
+      min: 100,
+      max: 5 * MINUTE,
+      doc: "time for which publishes wait for a replica that does not keep up, before it does not count any more",
+    },
+    clusterSuspectMs: {
+      name: "cluster-suspect",
+      kind: "duration",
+      own: true,
+      default: SECOND,
+      min: 300,
+      max: 5 * MINUTE,
+      doc: "time without a word after which another broker is taken for dead, and the partitions that it leads are taken over",
+    },
+    clusterForward: {
+      name: "cluster-forward",
+      kind: "bool",
+      own: true,
+      default: true,
+      doc: "whether publishes are passed on to the broker that leads their partition, if this one does not",
+    },
+    clusterCatchUpBytes: {
+      name: "cluster-catch-up-rate",
+      kind: "int",
+      own: true,
+      default: 100 * MIB,
+      min: KIB,
+      max: TIB,
+      doc: "bytes a second that replicas which catch up read from this broker, all together",
+    },
+    replicationAddress: {
+      name: "replication-address",
+      kind: "string",
+      own: true,
+      default: "0.0.0.0:4153",
+      doc: "<addr>:<port> to listen on for other brokers of the cluster; they reach it at the broadcast address",
+    },
+    replicationTlsCert: {
+      name: "replication-tls-cert",
+      kind: "string",
+      own: true,
+      default: "",
+      doc: "path of the certificate to show other brokers; with it they talk over TLS",
+    },
+    replicationTlsKey: {
+      name: "replication-tls-key",
+      kind: "string",
+      own: true,
+      default: "",
+      doc: "path of the private key of that certificate",
+    },
+    replicationTlsCa: {
+      name: "replication-tls-ca",
+      kind: "string",
+      own: true,
+      default: "",
+      doc: "path of the certificate authorities of other brokers' certificates",
     },
   };
 }

@@ -2,6 +2,7 @@ import type { Logger } from "../../base/logger.ts";
 import type { Scrapes } from "../../http/metrics/scrape.ts";
 import { Call, type Incoming } from "../../http/server/call.ts";
 import type { ConnectionLimit } from "../../http/server/connection-limit.ts";
+import type { ClusterRouting } from "../cluster-routing.ts";
 import type { DrainProgress } from "../drain.ts";
 import type { MetricsSource } from "../metrics/exposition/broker-families.ts";
 import type { ReportedConnection } from "../metrics/stats.ts";
@@ -30,6 +31,8 @@ export interface BrokerApi extends MetricsSource {
   httpPort: number;
   /** Port of the HTTPS listener; 0 without one. */
   httpsPort: number;
+  /** Undefined: the broker is alone. */
+  readonly cluster: ClusterRouting | undefined;
   readonly drain: ApiDrain;
   readonly turn: ApiTurn;
   readonly registry: MetricsSource["registry"] & ApiRegistry;

@@ -1,0 +1,153 @@
+import { join, resolve } from "node:path";
+import { type Clock, systemClock } from "../../base/clock.ts";
+import { systemRandom } from "../../base/random-source.ts";
+import { RateLimitedLog } from "../../base/rate-limited-log.ts";
+import { StartError } from "../../base/start-error.ts";
+import type { ClusterMember } from "../../broker/cluster-routing.ts";
+import { DATA_FOLDER } from "../../broker/storage/data-path.ts";
+import { formatAddress, parseRemoteAddress } from "../../net/address.ts";
+import { BUNSQ_VERSION } from "../../version.ts";
+import { dataPathUid } from "../data-path-uid.ts";
+import type { Etcd } from "../etcd/etcd.ts";
+import { EtcdHttp } from "../etcd/etcd-http.ts";
+import { readEtcdOptions } from "../etcd/etcd-settings.ts";
+import type { Network } from "../net/network.ts";
+import { SocketNetwork } from "../net/socket-network.ts";
+import { Replication } from "../replication/replication.ts";
+import { WIRE_VERSION } from "../replication/wire.ts";
+import { ClusterView } from "../state/cluster-view.ts";
+import { ClusterKeys } from "../state/keys.ts";
+import { Membership } from "../state/membership.ts";
+import { type BrokerRecord, SHAPES } from "../state/records.ts";
+import type { MemberBroker } from "./member-parts.ts";
+import { readReplicationTls } from "./replication-tls.ts";
+import { Routing } from "./routing.ts";
+
+const RUN_BYTES = 8;
+
+/** A broker as a member of a cluster: what it has in etcd, and its replicas. */
+export class BrokerMember implements ClusterMember {
+  readonly routing: Routing;
+  /** Its data path uid. */
+  readonly uid: string;
+  /** Names this run of the process. */
+  private readonly run: string;
+  private readonly keys: ClusterKeys;
+  private readonly etcd: Etcd;
+  private readonly network: Network;
+  private readonly view: ClusterView;
+  private readonly errors: RateLimitedLog;
+  private replication: Replication | undefined;
+  private membership: Membership<BrokerRecord> | undefined;
+
+  /** @throws StartError for options that are wrong, and if the data path's uid cannot be read */
+  constructor(
+    private readonly broker: MemberBroker,
+    private readonly clock: Clock = systemClock,
+  ) {
+    const { options, logger, openFiles } = broker;
+    this.errors = new RateLimitedLog(logger, () => clock.steadyMs());
+    this.keys = keysOf(options.cluster);
+    this.etcd = new EtcdHttp(readEtcdOptions(options));
+    this.network = new SocketNetwork("replication-address", logger, readReplicationTls(options));
+    this.uid = dataPathUid(openFiles, join(resolve(options.dataPath), DATA_FOLDER), systemRandom);
+    this.run = randomHex(RUN_BYTES);
+    this.view = new ClusterView(this.etcd, this.keys, clock, logger);
+    this.routing = new Routing(this.view, {
+      uid: this.uid,
+      isServing: () => false,
+      create: () => Promise.resolve(new Error("the cluster makes no topics yet")),
+    });
+  }
+
+  start(): void {
+    const { clock, etcd, network, uid, run, view, broker } = this;
+    const { options, logger } = broker;
+    this.membership = new Membership(
+      etcd,
+      clock,
+      this.keys.member("brokers", uid),
+      SHAPES.brokers,
+      this.record(""),
+      options.clusterLeaseMs,
+      {
+        onJoined: () => logger.info(`CLUSTER: member ${uid} of ${options.cluster}`),
+        onLapsed: () => logger.warn("CLUSTER: etcd was not reached for as long as the lease lasts"),
+        onRenewed: () => logger.info("CLUSTER: the lease holds again"),
+        onLost: () => logger.warn("CLUSTER: the lease has ended; taking another one"),
+        onRefused: (error) => this.refused(error),
+        onTrouble: (error) => this.errors.error(`CLUSTER: ${error.message}`),
+      },
+    );
+    const replication = new Replication({
+      clock,
+      etcd,
+      network,
+      random: Math.random,
+      hello: { kind: "hello", version: WIRE_VERSION, cluster: options.cluster, uid, run },
+      address: options.replicationAddress,
+      settings: {
+        lagMs: options.clusterLagMs,
+        suspectMs: options.clusterSuspectMs,
+        catchUpBytesPerSecond: options.clusterCatchUpBytes,
+      },
+      lease: this.membership.lease,
+      isAlive: (other) => view.brokers.has(other),
+      logger,
+    });
+    this.replication = replication;
+    this.membership.update(this.record(replication.peers.address));
+    view.listen((changes) => {
+      for (const { kind, after } of changes)
+        if (kind === "brokers" && after !== undefined) replication.peers.know(after.value.uid, after.value.replication);
+    });
+    this.membership.start();
+    replication.start();
+    void view.start();
+  }
+
+  async leave(): Promise<void> {
+    this.replication?.close();
+    this.view.close();
+    await this.membership?.leave();
+  }
+
+  private refused(error: Error): void {
+    this.broker.logger.error(`CLUSTER: this broker is no member: ${error.message}`);
+    this.replication?.close();
+  }
+
+  /** @param listens where it listens for other brokers */
+  private record(listens: string): BrokerRecord {
+    const { options, tcpPort, httpPort } = this.broker;
+    const { broadcastAddress, broadcastTcpPort, broadcastHttpPort, topologyRegion, topologyZone } = options;
+    const at = (port: number) => (port === 0 ? "" : formatAddress(broadcastAddress, port));
+    return {
+      uid: this.uid,
+      run: this.run,
+      tcp: at(broadcastTcpPort || tcpPort),
+      http: at(broadcastHttpPort || httpPort),
+      replication: at(listens === "" ? 0 : parseRemoteAddress(listens).port),
+      region: topologyRegion,
+      zone: topologyZone,
+      version: BUNSQ_VERSION,
+      disk: { sizeBytes: 0, freeBytes: 0 },
+      load: { inBytesPerSecond: 0, outBytesPerSecond: 0, storedBytes: 0 },
+    };
+  }
+}
+
+/** @throws StartError for a name that no cluster can have */
+function keysOf(cluster: string): ClusterKeys {
+  try {
+    return new ClusterKeys(cluster);
+  } catch (error) {
+    throw new StartError((error as Error).message);
+  }
+}
+
+function randomHex(bytes: number): string {
+  const random = Buffer.alloc(bytes);
+  systemRandom(random);
+  return random.toString("hex");
+}
