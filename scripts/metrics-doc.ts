@@ -13,6 +13,9 @@ import {
   TOPIC_RATE,
 } from "../src/broker/metrics/exposition/families.ts";
 import { CHANNEL_PARTITION_FAMILIES, PARTITIONS_LEFT_OUT, TOPIC_PARTITION_FAMILIES } from "../src/broker/metrics/exposition/partitions.ts";
+import { MEMBER_FAMILIES } from "../src/cluster/report/broker-report.ts";
+import { ETCD_FAMILIES } from "../src/cluster/report/etcd-metrics.ts";
+import { FOLLOWER_FAMILIES, REPLICA_FAMILIES } from "../src/cluster/report/replica-metrics.ts";
 import { type Family, sampleName } from "../src/http/metrics/family.ts";
 import { PROCESS_FAMILIES } from "../src/http/metrics/process-metrics.ts";
 import { LOOKUP_FAMILIES, LOOKUP_TOPIC_FAMILIES } from "../src/lookup/http/metrics.ts";
@@ -31,6 +34,9 @@ export const METRIC_TABLES: readonly { title: string; families: readonly Family[
     added: "",
   },
   { title: "Consumers, with detail=client", families: [...CLIENT_FAMILIES, CLIENTS_LEFT_OUT], added: "" },
+  { title: "Replication, at a broker of a cluster", families: [...MEMBER_FAMILIES, ...FOLLOWER_FAMILIES], added: "" },
+  { title: "Partitions of a cluster, at each of its brokers", families: REPLICA_FAMILIES, added: "`topic`" },
+  { title: "etcd, at every server of a cluster", families: ETCD_FAMILIES, added: "" },
   { title: "The lookup server", families: LOOKUP_FAMILIES, added: "" },
   { title: "Topics at the lookup server, with detail=topic", families: LOOKUP_TOPIC_FAMILIES, added: "" },
 ];

@@ -7,6 +7,7 @@ import { Drain } from "./drain.ts";
 import { Tick } from "./loop/tick.ts";
 import { Timers } from "./loop/timers.ts";
 import { SURVEY_INTERVAL_MS } from "./loop/turn.ts";
+import type { ClusterReport } from "./metrics/cluster-report.ts";
 import type { Opening } from "./opening.ts";
 import type { BrokerOptions } from "./options.ts";
 import { type Environment, openParts, type Parts } from "./parts.ts";
@@ -39,6 +40,8 @@ export interface Broker extends Parts {
   lookups: { readonly configured: number; readonly registered: number };
   /** Where topics of the cluster are; undefined: the broker is alone. */
   cluster: ClusterRouting | undefined;
+  /** What operators are told of the broker's part in a cluster; undefined: it is alone. */
+  clusterReport: ClusterReport | undefined;
   closing: boolean;
   /** Starts to accept clients over TCP. @throws StartError when the address cannot be had */
   listen(): void;
@@ -96,6 +99,7 @@ function join(parts: Parts, environment: Environment): Broker {
     scrapes: new Scrapes(),
     lookups: { configured: 0, registered: 0 },
     cluster: undefined,
+    clusterReport: undefined,
     closing: false,
     get tcpPort() {
       return listener.port;

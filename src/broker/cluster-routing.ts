@@ -1,3 +1,5 @@
+import type { ClusterReport } from "./metrics/cluster-report.ts";
+
 /** The broker that leads a partition now. */
 export interface PartitionLeader {
   /** Its data path uid. */
@@ -41,6 +43,7 @@ export interface ClusterRouting {
 /** A broker's part in a cluster. */
 export interface ClusterMember {
   readonly routing: ClusterRouting;
+  readonly report: ClusterReport;
   /**
    * Takes part from now on. The broker listens already.
    *

@@ -55,6 +55,7 @@ export async function startBroker(
   // Before anybody can ask: what other brokers have as well is not served by this one on its own.
   const member = join?.(broker);
   broker.cluster = member?.routing;
+  broker.clusterReport = member?.report;
   broker.listen();
   const where = [`TCP ${listenedOn(options.tcpAddress, broker.tcpPort)}`];
   if (options.httpAddress !== "") {

@@ -17,13 +17,14 @@ export function ping({ broker }: HttpCall): Response {
 
 /**
  * GET /ready, and HEAD: `OK`, or 503 and why clients should go to another broker: it is drained or shuts down, its disk is nearly full,
- * topics of an earlier run cannot be opened yet, or what makes /ping fail.
+ * topics of an earlier run cannot be opened yet, it has no part in its cluster yet or any more, or what makes /ping fail. A broker that leads
+ * nothing is ready: it passes publishes on.
  */
 export function ready({ broker }: HttpCall): Response {
-  const { drain, publishing, registry, health } = broker;
+  const { drain, publishing, registry, health, clusterReport } = broker;
   const waiting = registry.waiting.size;
   const recovering = waiting === 0 ? undefined : `recovering: ${waiting} topics of an earlier run cannot be opened yet`;
-  const reason = (drain.isDraining ? DRAINING : publishing.refusal?.message) ?? recovering;
+  const reason = (drain.isDraining ? DRAINING : publishing.refusal?.message) ?? recovering ?? clusterReport?.notReady;
   if (reason !== undefined) return plain(503, `NOK - ${reason}`);
   return plain(health.text === "OK" ? 200 : 503, health.text);
 }

@@ -6,6 +6,7 @@ import type { ConsumerWishes } from "../topics/channel/consumer.ts";
 import type { Topic } from "../topics/topic.ts";
 import { byName } from "./by-name.ts";
 import { type ChannelCounts, readCounts } from "./channel-counts.ts";
+import type { ClusterReport, ReplicaStats } from "./cluster-report.ts";
 import { type DeliveryStats, readDelivery, readWishes, type WishStats } from "./delivery-stats.ts";
 import type { ChannelFigures, TopicFigures } from "./figures.ts";
 import { type PartitionStats, readPartitions } from "./partition-stats.ts";
@@ -21,6 +22,8 @@ export interface StatsSource {
   readonly percentiles: readonly number[];
   /** Undefined: it does not matter to the broker where its consumers are. */
   readonly locality: object | undefined;
+  /** Undefined: the broker is alone. */
+  readonly clusterReport: ClusterReport | undefined;
 }
 
 /** A client's connection, as the statistics see it. */
@@ -87,6 +90,8 @@ export interface TopicStats extends Partial<TopicFigures> {
   partitions_here?: string;
   /** Shown also for a topic with one if one is asked for. */
   partitions?: PartitionStats[];
+  /** Its partitions that other brokers have, too. Left out at a broker that is alone, and where no partitions are asked for. */
+  replicas?: ReplicaStats[];
 }
 
 /** Messages by where their consumers are, with -enable-experiment=topology-aware-consumption. */
@@ -244,7 +249,14 @@ export function readTopic(source: StatsSource, topic: Topic, show: Shown): Topic
     e2e_processing_latency: readLatency(source.percentiles, topic.channels.values()),
     ...(corruptRegions > 0 ? { corrupt_regions: corruptRegions } : {}),
     ...readPartitions(topic, show),
+    ...readReplicas(source, topic, show),
   };
+}
+
+function readReplicas({ clusterReport }: StatsSource, { name }: Topic, { partition }: Shown): Pick<TopicStats, "replicas"> {
+  if (clusterReport === undefined || partition === "none") return {};
+  const replicas = clusterReport.replicas(name, partition);
+  return replicas.length === 0 ? {} : { replicas };
 }
 
 /** The latencies of a topic are those of all its channels, whether they are shown or not. */

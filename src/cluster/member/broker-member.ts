@@ -8,13 +8,14 @@ import { DATA_FOLDER } from "../../broker/storage/data-path.ts";
 import { formatAddress, parseRemoteAddress } from "../../net/address.ts";
 import { BUNSQ_VERSION } from "../../version.ts";
 import { dataPathUid } from "../data-path-uid.ts";
-import type { Etcd } from "../etcd/etcd.ts";
 import { EtcdHttp } from "../etcd/etcd-http.ts";
 import { readEtcdOptions } from "../etcd/etcd-settings.ts";
+import { MeteredEtcd } from "../etcd/metered-etcd.ts";
 import type { Network } from "../net/network.ts";
 import { SocketNetwork } from "../net/socket-network.ts";
 import { Replication } from "../replication/replication.ts";
 import { WIRE_VERSION } from "../replication/wire.ts";
+import { BrokerReport } from "../report/broker-report.ts";
 import { ClusterView } from "../state/cluster-view.ts";
 import { ClusterKeys } from "../state/keys.ts";
 import { Membership } from "../state/membership.ts";
@@ -28,16 +29,22 @@ const RUN_BYTES = 8;
 /** A broker as a member of a cluster: what it has in etcd, and its replicas. */
 export class BrokerMember implements ClusterMember {
   readonly routing: Routing;
+  readonly report: BrokerReport;
   /** Its data path uid. */
   readonly uid: string;
   /** Names this run of the process. */
   private readonly run: string;
   private readonly keys: ClusterKeys;
-  private readonly etcd: Etcd;
+  readonly etcd: MeteredEtcd;
   private readonly network: Network;
-  private readonly view: ClusterView;
+  readonly view: ClusterView;
   private readonly errors: RateLimitedLog;
-  private replication: Replication | undefined;
+  /** Its key is in etcd. */
+  isMember = false;
+  private hasJoined = false;
+  /** Why it cannot be a member; undefined: it can. */
+  private refusal: Error | undefined;
+  replication: Replication | undefined;
   private membership: Membership<BrokerRecord> | undefined;
 
   /** @throws StartError for options that are wrong, and if the data path's uid cannot be read */
@@ -48,7 +55,7 @@ export class BrokerMember implements ClusterMember {
     const { options, logger, openFiles } = broker;
     this.errors = new RateLimitedLog(logger, () => clock.steadyMs());
     this.keys = keysOf(options.cluster);
-    this.etcd = new EtcdHttp(readEtcdOptions(options));
+    this.etcd = new MeteredEtcd(new EtcdHttp(readEtcdOptions(options)), clock);
     this.network = new SocketNetwork("replication-address", logger, readReplicationTls(options));
     this.uid = dataPathUid(openFiles, join(resolve(options.dataPath), DATA_FOLDER), systemRandom);
     this.run = randomHex(RUN_BYTES);
@@ -58,6 +65,20 @@ export class BrokerMember implements ClusterMember {
       isServing: () => false,
       create: () => Promise.resolve(new Error("the cluster makes no topics yet")),
     });
+    this.report = new BrokerReport(this);
+  }
+
+  get lease(): { readonly holds: boolean } | undefined {
+    return this.membership?.lease;
+  }
+
+  get notReady(): string | undefined {
+    return this.refusal === undefined ? this.unopened : `this broker is no member of its cluster: ${this.refusal.message}`;
+  }
+
+  /** What it waits for before it takes part. Later it stays ready, whether etcd answers or not: others may have its publishes passed on. */
+  private get unopened(): string | undefined {
+    return this.hasJoined ? undefined : "this broker is not known in its cluster yet";
   }
 
   start(): void {
@@ -71,10 +92,10 @@ export class BrokerMember implements ClusterMember {
       this.record(""),
       options.clusterLeaseMs,
       {
-        onJoined: () => logger.info(`CLUSTER: member ${uid} of ${options.cluster}`),
+        onJoined: () => this.joined(),
         onLapsed: () => logger.warn("CLUSTER: etcd was not reached for as long as the lease lasts"),
         onRenewed: () => logger.info("CLUSTER: the lease holds again"),
-        onLost: () => logger.warn("CLUSTER: the lease has ended; taking another one"),
+        onLost: () => this.lost(),
         onRefused: (error) => this.refused(error),
         onTrouble: (error) => this.errors.error(`CLUSTER: ${error.message}`),
       },
@@ -112,7 +133,20 @@ export class BrokerMember implements ClusterMember {
     await this.membership?.leave();
   }
 
+  private joined(): void {
+    const { logger, options } = this.broker;
+    this.isMember = this.hasJoined = true;
+    logger.info(`CLUSTER: member ${this.uid} of ${options.cluster}`);
+  }
+
+  private lost(): void {
+    this.isMember = false;
+    this.broker.logger.warn("CLUSTER: the lease has ended; taking another one");
+  }
+
   private refused(error: Error): void {
+    this.isMember = false;
+    this.refusal = error;
     this.broker.logger.error(`CLUSTER: this broker is no member: ${error.message}`);
     this.replication?.close();
   }

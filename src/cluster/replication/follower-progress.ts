@@ -68,6 +68,11 @@ export class FollowerProgress {
     return has >= this.target ? 0 : nowMs - this.sinceMs;
   }
 
+  /** For how long it has lacked something. Nothing changes. @param has what counts of it @param end of the leader's log */
+  behindMs(has: number, end: number, nowMs: number): number {
+    return has < Math.min(this.target, end) || has < 0 ? nowMs - this.sinceMs : 0;
+  }
+
   /** The leader stood still: the answers that came meanwhile have not been read. */
   waitAnew(nowMs: number): void {
     this.sinceMs = nowMs;

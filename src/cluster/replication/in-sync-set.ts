@@ -17,11 +17,15 @@ export class InSyncSet {
     private readonly onChanged: (stored: StoredRecord | undefined) => void,
   ) {}
 
+  /** As etcd had it last. */
+  get known(): readonly string[] {
+    return this.stored.value.inSync;
+  }
+
   /** Whose ends bound the high watermark. */
   get members(): readonly string[] {
-    const { inSync } = this.stored.value;
-    if (this.changing === undefined) return inSync;
-    return [...new Set([...inSync, ...this.changing])];
+    if (this.changing === undefined) return this.known;
+    return [...new Set([...this.known, ...this.changing])];
   }
 
   get isChanging(): boolean {
@@ -29,7 +33,7 @@ export class InSyncSet {
   }
 
   has(uid: string): boolean {
-    return this.stored.value.inSync.includes(uid);
+    return this.known.includes(uid);
   }
 
   /** To be called with each newer record. */

@@ -3,6 +3,7 @@ import { InSyncSet } from "./in-sync-set.ts";
 import { partAt } from "./parting.ts";
 import type { Peer } from "./peer.ts";
 import type { PartitionParts, ReplicationParts, StoredRecord } from "./replica-parts.ts";
+import type { FollowerStatus } from "./replica-status.ts";
 import { encodeFrame, type Follow, type ReplicaEnd } from "./wire.ts";
 
 /** The most bytes of commits in one frame, but for a single commit that has more. */
@@ -84,7 +85,10 @@ export class Leader {
 
   /** The record in etcd is another one, and this broker still leads in this epoch. */
   update(stored: StoredRecord): void {
-    const { replicas } = stored.value;
+    const { replicas, inSync } = stored.value;
+    const { counts } = this.parts;
+    counts.inSyncJoined += inSync.filter((uid) => !this.inSync.has(uid)).length;
+    counts.inSyncLeft += this.inSync.known.filter((uid) => !inSync.includes(uid)).length;
     this.inSync.update(stored);
     for (const uid of this.followers.keys()) if (!replicas.includes(uid)) this.followers.delete(uid);
     for (const uid of replicas) {
@@ -194,8 +198,11 @@ export class Leader {
 
   private endHandOver(failure: Error | undefined): void {
     const { handOver } = this;
+    if (handOver === undefined) return;
     this.handOver = undefined;
-    handOver?.done(failure);
+    if (failure === undefined) this.parts.counts.handOvers++;
+    else this.parts.counts.failedHandOvers++;
+    handOver.done(failure);
   }
 
   // ---- the watermark
@@ -260,6 +267,25 @@ export class Leader {
     if (!follower.isFollowing || this.nowMs > untilMs || !this.followers.has(follower.uid)) this.joiner = undefined;
   }
 
+  followerStatuses(): FollowerStatus[] {
+    const { log, inSync, nowMs } = this;
+    const perMessage = log.end > log.start ? log.bytes / (log.end - log.start) : 0;
+    return [...this.followers.values()].map((follower) => {
+      const { uid, isFollowing, sent, inFlightBytes } = follower;
+      const end = this.endOf(follower);
+      const isKnown = end >= 0;
+      return {
+        uid,
+        isInSync: inSync.has(uid),
+        isFollowing,
+        end: isKnown ? end : undefined,
+        lagMessages: isKnown ? Math.max(0, log.end - end) : undefined,
+        lagBytes: isKnown ? Math.round(inFlightBytes + perMessage * Math.max(0, log.end - Math.max(sent, end))) : undefined,
+        lagMs: Math.max(0, follower.behindMs(end, log.end, nowMs)),
+      };
+    });
+  }
+
   // ---- sending
 
   private announceTo(peer: Peer | undefined): void {
@@ -284,7 +310,10 @@ export class Leader {
       if (follower.sent < this.log.start) this.part(peer, follower, this.log.start, true);
       const next = this.frameFrom(follower.sent);
       if (next === undefined) return;
-      if (!isInSync) this.parts.catchUp.take(next.bytes);
+      if (!isInSync) {
+        this.parts.catchUp.take(next.bytes);
+        this.parts.counts.catchUpBytes += next.bytes;
+      }
       peer.sendEncoded(next.frame);
       follower.sentUpTo(next.end, next.bytes);
     }

@@ -10,6 +10,8 @@ export interface ReplicaLog {
   readonly end: number;
   /** The sequence after the last record that a power cut leaves. A log whose topic has the durability `fsync` brings it on by itself. */
   readonly synced: number;
+  /** About how many bytes its records have. */
+  readonly bytes: number;
   /** That of the messages to come; 0: it was never replicated. */
   readonly epoch: number;
   epochs(): readonly Epoch[];

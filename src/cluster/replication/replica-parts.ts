@@ -7,6 +7,7 @@ import type { ByteRate } from "./byte-rate.ts";
 import type { Peers } from "./peers.ts";
 import type { RecordWriter } from "./record-writer.ts";
 import type { ReplicaHost, ReplicaLog, ReplicaMemory } from "./replica-log.ts";
+import type { ReplicationCounts } from "./replica-status.ts";
 
 export interface ReplicationSettings {
   /** A follower that has not taken what it was sent for this long leaves the in-sync set. */
@@ -27,6 +28,7 @@ export interface ReplicationParts {
   readonly lease: { readonly holds: boolean };
   /** Bounds what followers read that are not in sync. */
   readonly catchUp: ByteRate;
+  readonly counts: ReplicationCounts;
   readonly logger: Logger;
   /** What may repeat many times a second. */
   readonly errors: RateLimitedLog;

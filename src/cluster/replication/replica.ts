@@ -2,6 +2,7 @@ import { Follower } from "./follower.ts";
 import { Leader } from "./leader.ts";
 import type { Peer } from "./peer.ts";
 import type { PartitionParts, ReplicationParts, StoredRecord } from "./replica-parts.ts";
+import type { ReplicaStatus } from "./replica-status.ts";
 import type { Append, Mark, PartitionFrame, ReplicaEnd } from "./wire.ts";
 
 /** How long others have time to lead after this broker's disk failed. */
@@ -43,6 +44,27 @@ export class Replica {
   /** Why nothing may be published here; undefined: it may. */
   get refusal(): string | undefined {
     return this.role instanceof Leader ? this.role.refusal : "this broker does not lead the partition";
+  }
+
+  get status(): ReplicaStatus {
+    const { role, epoch, isWhole, partition, stored } = this;
+    const { name, number, log } = partition;
+    const leading = this.leading;
+    return {
+      name,
+      number,
+      role: leading !== undefined ? "leader" : role instanceof Follower ? "follower" : "out",
+      epoch,
+      leader: leading !== undefined ? this.parts.uid : role instanceof Follower ? role.leader : "",
+      record: stored?.value,
+      start: log.start,
+      end: log.end,
+      synced: log.synced,
+      highWatermark: role?.highWatermark ?? this.highWatermark,
+      isWhole,
+      refusal: leading?.refusal,
+      followers: leading?.followerStatuses(),
+    };
   }
 
   /** The leader that this broker would take over from: its uid, or "" for none; undefined: it must not lead now. */
@@ -111,6 +133,7 @@ export class Replica {
       return;
     }
     this.parts.logger.info(`PARTITION(${name}): leader of epoch ${epoch} at ${log.end}, in sync: ${stored.value.inSync.join(" ")}`);
+    this.parts.counts.leads++;
     this.partition.host.onRole({ name: "leader", epoch });
     this.role = new Leader(epoch, Math.min(this.highWatermark, log.end), stored, this.parts, this.partition, (newer) =>
       this.onRecord(newer),
@@ -180,8 +203,11 @@ export class Replica {
   takeOver(isDead: (uid: string) => boolean): void {
     if (this.stored === undefined || this.replaceable === undefined) return;
     const { uid } = this.parts;
-    const { epoch, inSync } = this.stored.value;
-    this.change({ leader: uid, epoch: epoch + 1, inSync: inSync.filter((one) => one === uid || !isDead(one)) });
+    const { leader, epoch, inSync } = this.stored.value;
+    const changes = { leader: uid, epoch: epoch + 1, inSync: inSync.filter((one) => one === uid || !isDead(one)) };
+    this.change(changes, (newer) => {
+      if (leader !== "" && newer.value.leader === uid && newer.value.epoch === epoch + 1) this.parts.counts.takeOvers++;
+    });
   }
 
   /** A replica that may lack something leaves the in-sync set, unless nobody has more: then it is the best there is. */
@@ -202,13 +228,15 @@ export class Replica {
     this.partition.memory.becameWhole();
   }
 
-  private change(changes: Partial<StoredRecord["value"]>): void {
+  private change(changes: Partial<StoredRecord["value"]>, onRecord = (_newer: StoredRecord) => {}): void {
     const { stored } = this;
     if (stored === undefined) return;
     this.isChanging = true;
     this.parts.writer.change(this.partition.key, stored, { ...stored.value, ...changes }, (newer) => {
       this.isChanging = false;
-      if (newer !== undefined) this.onRecord(newer);
+      if (newer === undefined) return;
+      this.onRecord(newer);
+      onRecord(newer);
     });
   }
 
@@ -272,6 +300,7 @@ export class Replica {
   /** The other one does not know the newest epoch yet. If this broker leads in it, it says so. */
   private reject(peer: Peer, { kind, partition }: PartitionFrame): void {
     if (kind === "reject") return;
+    this.parts.counts.fencedFrames++;
     const answer = this.leading === undefined ? "reject" : "lead";
     peer.send({ kind: answer, partition, epoch: this.newestEpoch });
   }

@@ -9,6 +9,7 @@ import { Peers } from "./peers.ts";
 import { RecordWriter } from "./record-writer.ts";
 import { Replica } from "./replica.ts";
 import type { PartitionParts, ReplicationParts, ReplicationSettings } from "./replica-parts.ts";
+import { ReplicationCounts } from "./replica-status.ts";
 import type { Hello } from "./wire.ts";
 
 /** How often it is looked whether a leader is gone; every second time replicas are reviewed, and every fourth time peers hear a beat. */
@@ -37,6 +38,7 @@ export interface ReplicationOptions {
 /** All replicas of this broker. */
 export class Replication {
   readonly peers: Peers;
+  readonly counts = new ReplicationCounts();
   private readonly byNumber = new Map<number, Replica>();
   private readonly parts: ReplicationParts;
   private readonly election: Election;
@@ -59,7 +61,8 @@ export class Replication {
     });
     const writer = new RecordWriter(etcd, clock);
     const catchUp = new ByteRate(clock, settings.catchUpBytesPerSecond);
-    this.parts = { uid: hello.uid, clock, settings, peers: this.peers, writer, lease, catchUp, logger, errors };
+    const { peers, counts } = this;
+    this.parts = { uid: hello.uid, clock, settings, peers, writer, lease, catchUp, counts, logger, errors };
     this.election = new Election(this.parts, options.isAlive);
     this.pulsedMs = clock.steadyMs();
   }
@@ -73,6 +76,16 @@ export class Replication {
     for (const number of [...this.byNumber.keys()]) this.remove(number);
     this.parts.writer.close();
     this.peers.close();
+  }
+
+  /** All partitions that this broker takes part in. */
+  get replicas(): Iterable<Replica> {
+    return this.byNumber.values();
+  }
+
+  /** @param number the prefix of its message ids @returns undefined: this broker does not have it */
+  replica(number: number): Replica | undefined {
+    return this.byNumber.get(number);
   }
 
   /** Takes part in a partition. Its record is to be given to it next. */

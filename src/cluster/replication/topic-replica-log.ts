@@ -30,6 +30,10 @@ export class TopicReplicaLog implements ReplicaLog {
     return Math.min(this.files.syncs.syncedSequence, this.end);
   }
 
+  get bytes(): number {
+    return this.files.extent.bytes;
+  }
+
   get epoch(): number {
     return this.files.epoch;
   }

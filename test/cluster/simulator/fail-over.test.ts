@@ -1,70 +1,12 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
-import type { Role } from "../../../src/cluster/replication/replica-log.ts";
-import { SHAPES } from "../../../src/cluster/state/records.ts";
-import { type BrokerWatch, PARTITION_KEY, PREFIX, SimBroker } from "./sim-broker.ts";
-import { SimDisk } from "./sim-log.ts";
-import { SimNetwork } from "./sim-network.ts";
-import { SimWorld } from "./sim-world.ts";
+import type { SimBroker } from "./sim-broker.ts";
+import { ThreeBrokers, UIDS } from "./three-brokers.ts";
 
 /** How long the machine takes for a simulation says nothing. */
 setDefaultTimeout(60_000);
 
-const UIDS = [1, 2, 3].map((number) => `${number}`.repeat(16));
-
-/** Three brokers that have one partition, and nothing that fails by itself. */
-class Cluster implements BrokerWatch {
-  readonly world = new SimWorld(1);
-  readonly network = new SimNetwork(this.world.time, this.world.random);
-  readonly brokers: SimBroker[];
-  readonly acked: number[] = [];
-  private published = 0;
-
-  constructor() {
-    const { world, network } = this;
-    const record = { uid: "f".repeat(16), prefix: PREFIX, replicas: UIDS, leader: "", epoch: 0, inSync: UIDS };
-    world.etcd.store.txn([], [{ put: PARTITION_KEY, value: SHAPES.partitions.write(record) }], []);
-    const site = { world, network, watch: this, minInSync: 2, disk: { failure: 0, syncMs: 5 } };
-    this.brokers = UIDS.map((uid, i) => new SimBroker(site, world.node(`n${i}`), uid, new SimDisk("write"), "run"));
-    this.until("all are in sync", () => this.leader !== undefined && this.inSync.length === UIDS.length);
-    world.time.advance(1_000);
-  }
-
-  get leader(): SimBroker | undefined {
-    return this.brokers.find(({ role, node }) => role.name === "leader" && node.isAlive);
-  }
-
-  get inSync(): readonly string[] {
-    const record = SHAPES.partitions.read(this.world.etcd.store.entries.get(PARTITION_KEY)?.value ?? "");
-    return record instanceof Error ? [] : record.inSync;
-  }
-
-  until(what: string, condition: () => boolean): void {
-    this.world.time.until(condition, 10_000, what);
-  }
-
-  /** @returns how long it takes until a message is acknowledged that clients try to publish again and again, ms */
-  publishMs(): number {
-    const { time } = this.world;
-    const [startMs, before] = [time.nowMs, this.acked.length];
-    while (this.acked.length === before) {
-      this.leader?.publish([++this.published]);
-      time.advance(1);
-      if (time.nowMs > startMs + 3_000) throw new Error("nothing is acknowledged");
-    }
-    return time.nowMs - startMs;
-  }
-
-  onRole(_broker: SimBroker, _role: Role): void {}
-
-  onHighWatermark(): void {}
-
-  onAck(_broker: SimBroker, messages: readonly number[]): void {
-    this.acked.push(...messages);
-  }
-}
-
 test("a leader whose process is killed is replaced at once", () => {
-  const cluster = new Cluster();
+  const cluster = new ThreeBrokers();
   expect(cluster.publishMs()).toBeLessThan(10);
   const killed = cluster.leader as SimBroker;
   cluster.network.end(killed.node);
@@ -73,7 +15,7 @@ test("a leader whose process is killed is replaced at once", () => {
 });
 
 test("a leader whose machine is gone without a word is replaced after a second of silence", () => {
-  const cluster = new Cluster();
+  const cluster = new ThreeBrokers();
   cluster.publishMs();
   cluster.network.end((cluster.leader as SimBroker).node, true);
   const goneMs = cluster.publishMs();
@@ -82,7 +24,7 @@ test("a leader whose machine is gone without a word is replaced after a second o
 });
 
 test("a hand-over takes a moment, and nobody leaves the in-sync set", () => {
-  const cluster = new Cluster();
+  const cluster = new ThreeBrokers();
   cluster.publishMs();
   const before = cluster.leader as SimBroker;
   before.drain();
@@ -94,7 +36,7 @@ test("a hand-over takes a moment, and nobody leaves the in-sync set", () => {
 });
 
 test("without etcd publishing goes on while followers answer, and waits when one does not", () => {
-  const cluster = new Cluster();
+  const cluster = new ThreeBrokers();
   cluster.world.etcd.setDown(true);
   cluster.world.time.advance(5_000);
   expect(cluster.publishMs()).toBeLessThan(10);
@@ -106,7 +48,7 @@ test("without etcd publishing goes on while followers answer, and waits when one
 });
 
 test("a process that stood still does not take the others for dead", () => {
-  const cluster = new Cluster();
+  const cluster = new ThreeBrokers();
   cluster.publishMs();
   const leader = cluster.leader as SimBroker;
   const followers = cluster.brokers.filter((broker) => broker !== leader);
@@ -119,7 +61,7 @@ test("a process that stood still does not take the others for dead", () => {
 });
 
 test("a broker that stops is replaced without a pause, and does not come back by itself", () => {
-  const cluster = new Cluster();
+  const cluster = new ThreeBrokers();
   cluster.publishMs();
   const before = cluster.leader as SimBroker;
   before.drain();

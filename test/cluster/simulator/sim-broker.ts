@@ -49,9 +49,9 @@ export class SimBroker implements ReplicaHost {
   role: Role = { name: "out", epoch: 0 };
   readonly log: SimLog;
   readonly replica: Replica;
-  private readonly view: ClusterView;
-  private readonly membership: Membership<BrokerRecord>;
-  private readonly replication: Replication;
+  readonly view: ClusterView;
+  readonly membership: Membership<BrokerRecord>;
+  readonly replication: Replication;
   private pending: Publish[] = [];
   /** How often it has handed over all that it led. */
   drained = 0;

@@ -181,6 +181,10 @@ export class SimLog implements ReplicaLog {
     return this.disk.synced;
   }
 
+  get bytes(): number {
+    return (this.end - this.start) * MESSAGE_BYTES;
+  }
+
   get epoch(): number {
     return this.disk.epochs.at(-1)?.epoch ?? 0;
   }

@@ -13,6 +13,7 @@ import {
   STRING,
 } from "../../../http/openapi/schema.ts";
 import type { LatencyStats } from "../../latency/percentiles.ts";
+import type { ReplicaStats } from "../../metrics/cluster-report.ts";
 import type { LatencyFigures, RateFigures } from "../../metrics/figures.ts";
 import type { PartitionChannelStats, PartitionStats } from "../../metrics/partition-stats.ts";
 import type { ChannelStats, ClientStats, MemoryStats, PublishedCount, TopicStats } from "../../metrics/stats.ts";
@@ -146,6 +147,21 @@ const PARTITION = objectOf<PartitionStats>(
   { title: "PartitionStats", description: "The keys are those of topics and channels" },
 );
 
+const REPLICA = objectOf<ReplicaStats>(
+  {
+    partition: COUNT,
+    role: oneOf("leader", "follower", "out"),
+    epoch: COUNT,
+    leader: { ...STRING, description: "HTTP address of the broker that leads, or the uid of its data path; empty: none does" },
+    replicas: COUNT,
+    in_sync: COUNT,
+    lag_messages: orNull(COUNT),
+    lag_bytes: orNull(COUNT),
+    lag_ms: orNull(COUNT),
+  },
+  { title: "ReplicaStats", description: "The lag is that of the follower that is farthest behind, or at a follower its own" },
+);
+
 const TOPIC = objectOf<TopicStats>(
   {
     topic_name: STRING,
@@ -160,6 +176,7 @@ const TOPIC = objectOf<TopicStats>(
     partition_num: optional({ ...COUNT, description: "Of a topic with several partitions: how many it has, at all brokers together" }),
     partitions_here: optional({ ...STRING, description: "Which of them this broker has, as `0-2,5`; left out if it has all" }),
     partitions: optional(listOf(PARTITION)),
+    replicas: optional({ ...listOf(REPLICA), description: "At a broker of a cluster: its partitions that other brokers have, too" }),
     ...FIGURES,
     log_bytes: optional(COUNT),
     traced: optional(BOOLEAN),

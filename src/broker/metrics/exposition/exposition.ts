@@ -29,6 +29,7 @@ export function* expose(source: MetricsSource, scope: Scope, names: readonly str
     yield* consumers.read(source, scope);
     yield* clientMetrics(consumers, text);
   }
+  if (source.clusterReport !== undefined) yield* source.clusterReport.metrics(scope, text);
   if (names.length > 0) yield* dashboardMetrics(source, scope, names, consumers, text);
 }
 

@@ -102,6 +102,7 @@ export class StatsdReporter {
       // None, if the topic was deleted in the meantime.
       for (const topic of readStats(broker, name, "", false).topics ?? []) report.writeTopic(packets, topic);
     }
+    for (const [key, value] of Object.entries(broker.clusterReport?.gauges() ?? {})) packets.gauge(`cluster.${key}`, value);
     if (options.statsdMemStats) report.writeMemory(packets, readMemory());
     return packets.end();
   }

@@ -1,0 +1,53 @@
+import { expect, test } from "bun:test";
+import type { ClusterReport, ReplicaStats } from "../../../src/broker/metrics/cluster-report.ts";
+import { WithHttp } from "../../support/with-http.ts";
+
+const REPLICA: ReplicaStats = {
+  ...{ partition: 0, role: "leader", epoch: 3, leader: "a:4151", replicas: 3, in_sync: 2 },
+  ...{ lag_messages: 7, lag_bytes: 700, lag_ms: 1_500 },
+};
+
+/** A broker that is a member of a cluster, as far as its report says. */
+function started(report: Partial<ClusterReport> = {}): WithHttp {
+  const server = WithHttp.start();
+  server.broker.registry.topic("t").channel("c");
+  server.broker.registry.topic("alone");
+  server.broker.clusterReport = {
+    notReady: undefined,
+    replicas: (topic, only) => (topic === "t" && (only ?? 0) === 0 ? [REPLICA] : []),
+    gauges: () => ({ led_partitions: 1 }),
+    *metrics({ topic }, text) {
+      text.family({ name: "nsq_cluster_led_partitions", kind: "gauge", help: "Partitions that this broker leads" });
+      text.sample("", topic === "alone" ? 0 : 1);
+      yield;
+    },
+    ...report,
+  };
+  return server;
+}
+
+async function topics(server: WithHttp, more = ""): Promise<Record<string, unknown>[]> {
+  return ((await (await server.fetch("GET", `/stats?format=json${more}`)).json()) as { topics: Record<string, unknown>[] }).topics;
+}
+
+test("/stats tells of the replicas of a topic of the cluster, and of no other one", async () => {
+  await using server = started();
+  const [alone, t] = await topics(server);
+  expect(t.replicas).toEqual([REPLICA]);
+  expect("replicas" in alone).toBe(false);
+  expect("replicas" in (await topics(server, "&topic=t&include_partitions=false"))[0]).toBe(false);
+  expect("replicas" in (await topics(server, "&topic=t&partition=1"))[0]).toBe(false);
+});
+
+test("/metrics ends with what the cluster adds", async () => {
+  await using server = started();
+  expect(await (await server.fetch("GET", "/metrics")).text()).toEndWith("\nnsq_cluster_led_partitions 1\n");
+  expect(await (await server.fetch("GET", "/metrics?topic=alone")).text()).toEndWith("\nnsq_cluster_led_partitions 0\n");
+});
+
+test("/ready says why a broker has no part in its cluster, and one that leads nothing is ready", async () => {
+  await using server = started({ notReady: "its replicas are not open yet" });
+  expect(await server.call("GET", "/ready")).toBe("503 NOK - its replicas are not open yet");
+  server.broker.clusterReport = undefined;
+  expect(await server.call("GET", "/ready")).toBe("200 OK");
+});
