@@ -3,7 +3,7 @@ import type { Role } from "./replica-log.ts";
 
 /** What a leader knows of one follower, for operators. */
 export interface FollowerStatus {
-  /** Of its data path. */
+  /** Its data path uid. */
   readonly uid: string;
   readonly isInSync: boolean;
   /** It is connected, and has asked for what it lacks. */

@@ -13,7 +13,7 @@ import { replicaMetrics } from "./replica-metrics.ts";
 
 /** What the report is made of. */
 export interface ReportedMember {
-  /** Of this broker's data path. */
+  /** This broker's data path uid. */
   readonly uid: string;
   readonly view: ClusterView;
   readonly etcd: MeteredEtcd;
