@@ -9,6 +9,7 @@ import type { LookupOptions } from "../lookup/options.ts";
 import { type LookupServer, startLookup } from "../lookup/start-lookup.ts";
 import { formatAddress, parseListenAddress, parseRemoteAddress, showListenAddress } from "../net/address.ts";
 import { clusterJoin, drainIn } from "./broker-process.ts";
+import { joinCluster } from "./lookup-process.ts";
 import { runProcess } from "./process.ts";
 import { prefixOf } from "./settings.ts";
 
@@ -32,6 +33,7 @@ export function runAll(broker: Part<BrokerOptions>, lookup: Part<LookupOptions>,
     const askedAt = parseRemoteAddress(lookup.options.httpAddress);
     const server = openLookup(admin === undefined ? lookup : allowing(lookup, askedAt.hostname), descriptors);
     ownProcess.opened(() => server.stop());
+    await joinCluster(server, lookup.options, lookup.logger);
     const ownLookup = {
       tcpAddress: { ...parseRemoteAddress(lookup.options.tcpAddress), port: server.tcpPort },
       httpAddress: { ...askedAt, port: server.httpPort },

@@ -1,6 +1,7 @@
 import type { DescriptorBudget, DescriptorShare } from "../base/descriptor-budget.ts";
 import type { Logger } from "../base/logger.ts";
 import { RateLimitedLog } from "../base/rate-limited-log.ts";
+import type { LookupMember } from "../cluster/member/lookup-member.ts";
 import { Scrapes } from "../http/metrics/scrape.ts";
 import type { LookupOptions } from "./options.ts";
 import { Registry, type RegistryClock } from "./registry.ts";
@@ -30,6 +31,8 @@ export class Lookup {
   /** The ports that the server listens on; 0 until it does. The answer to IDENTIFY contains them. */
   tcpPort = 0;
   httpPort = 0;
+  /** Its part in a cluster; undefined: it has none, or has not begun yet. */
+  cluster: LookupMember | undefined;
   private readonly startMs: number;
 
   constructor(
@@ -50,6 +53,11 @@ export class Lookup {
   /** It was started so lately that brokers may not have registered yet, which clients would take for topics that do not exist. */
   get isStarting(): boolean {
     return this.registry.nowMs - this.startMs < STARTING_MS;
+  }
+
+  /** It is to be in a cluster, and does not know yet what that has. */
+  get isJoining(): boolean {
+    return this.options.etcdEndpoints.length > 0 && this.cluster?.isLoaded !== true;
   }
 
   /** The name of a flag as it is on the command line, with its prefix. */

@@ -1,6 +1,8 @@
 import { DescriptorBudget, descriptorLimit } from "../base/descriptor-budget.ts";
 import type { Logger } from "../base/logger.ts";
+import type { LookupMember, LookupPlace } from "../cluster/member/lookup-member.ts";
 import type { HttpServer } from "../http/server/server.ts";
+import { formatAddress } from "../net/address.ts";
 import { BrokerListener } from "./broker-listener.ts";
 import { startHttp } from "./http/server.ts";
 import { Lookup } from "./lookup.ts";
@@ -11,7 +13,11 @@ import type { RegistryClock } from "./registry.ts";
 export interface LookupServer {
   readonly tcpPort: number;
   readonly httpPort: number;
-  /** Answers the HTTP requests under way, closes all connections, and resolves when both listeners are closed. */
+  /** Makes it a member of a cluster. @param member gets where it is reached */
+  join(member: (place: LookupPlace) => LookupMember): void;
+  /** Makes it a member of a cluster. @param member gets where it is reached @throws StartError */
+  join(member: (place: LookupPlace) => LookupMember): void;
+  /** Leaves the cluster, answers the HTTP requests under way, closes all connections, and resolves when both listeners are closed. */
   stop(): Promise<void>;
 }
 
@@ -43,7 +49,13 @@ export function startLookup(
   return {
     tcpPort: lookup.tcpPort,
     httpPort: http.port,
+    join: (member) => {
+      const at = (port: number) => formatAddress(options.broadcastAddress, port);
+      lookup.cluster = member({ tcp: at(brokers.port), http: at(http.port) });
+      lookup.cluster.start();
+    },
     stop: async () => {
+      await lookup.cluster?.leave();
       brokers.close();
       await http.stop();
     },

@@ -2,7 +2,6 @@ import { join, resolve } from "node:path";
 import { type Clock, systemClock } from "../../base/clock.ts";
 import { systemRandom } from "../../base/random-source.ts";
 import { RateLimitedLog } from "../../base/rate-limited-log.ts";
-import { StartError } from "../../base/start-error.ts";
 import type { ClusterMember } from "../../broker/cluster-routing.ts";
 import { DATA_FOLDER } from "../../broker/storage/data-path.ts";
 import { formatAddress, parseRemoteAddress } from "../../net/address.ts";
@@ -17,14 +16,13 @@ import { Replication } from "../replication/replication.ts";
 import { WIRE_VERSION } from "../replication/wire.ts";
 import { BrokerReport } from "../report/broker-report.ts";
 import { ClusterView } from "../state/cluster-view.ts";
-import { ClusterKeys } from "../state/keys.ts";
+import type { ClusterKeys } from "../state/keys.ts";
 import { Membership } from "../state/membership.ts";
 import { type BrokerRecord, SHAPES } from "../state/records.ts";
 import type { MemberBroker } from "./member-parts.ts";
+import { keysOf, newRun } from "./own-names.ts";
 import { readReplicationTls } from "./replication-tls.ts";
 import { Routing } from "./routing.ts";
-
-const RUN_BYTES = 8;
 
 /** A broker as a member of a cluster: what it has in etcd, and its replicas. */
 export class BrokerMember implements ClusterMember {
@@ -58,7 +56,7 @@ export class BrokerMember implements ClusterMember {
     this.etcd = new MeteredEtcd(new EtcdHttp(readEtcdOptions(options)), clock);
     this.network = new SocketNetwork("replication-address", logger, readReplicationTls(options));
     this.uid = dataPathUid(openFiles, join(resolve(options.dataPath), DATA_FOLDER), systemRandom);
-    this.run = randomHex(RUN_BYTES);
+    this.run = newRun();
     this.view = new ClusterView(this.etcd, this.keys, clock, logger);
     this.routing = new Routing(this.view, {
       uid: this.uid,
@@ -169,19 +167,4 @@ export class BrokerMember implements ClusterMember {
       load: { inBytesPerSecond: 0, outBytesPerSecond: 0, storedBytes: 0 },
     };
   }
-}
-
-/** @throws StartError for a name that no cluster can have */
-function keysOf(cluster: string): ClusterKeys {
-  try {
-    return new ClusterKeys(cluster);
-  } catch (error) {
-    throw new StartError((error as Error).message);
-  }
-}
-
-function randomHex(bytes: number): string {
-  const random = Buffer.alloc(bytes);
-  systemRandom(random);
-  return random.toString("hex");
 }

@@ -2,6 +2,7 @@
  * - `invalid`: what was asked for makes no sense; the message says why
  * - `unknown-outcome`: etcd did not answer in time. What was asked for may have happened, or may yet happen: look again.
  * - `changing`: something else is under way
+ * - `may-lose-messages`: it was not said that this is accepted
  */
 export type RefusalReason =
   | "topic-exists"
@@ -12,6 +13,7 @@ export type RefusalReason =
   | "fewer-partitions"
   | "no-prefixes"
   | "invalid"
+  | "may-lose-messages"
   | "changing"
   | "unknown-outcome";
 

@@ -11,6 +11,8 @@ export class PlacementRequests {
     private readonly etcd: Etcd,
     private readonly keys: ClusterKeys,
     private readonly view: ClusterView,
+    /** What a broker is called in refusals, by its uid. */
+    private readonly label: (uid: string) => string = (uid) => uid,
   ) {}
 
   /** Has a broker drained, alive or not. How far that is, its record in `view.removals` says. @param uid of its data path */
@@ -26,8 +28,7 @@ export class PlacementRequests {
 
   /** The broker stays, or comes back: it may get partitions. What was moved stays where it is now. */
   async keepBroker(uid: string): Promise<ClusterRefusal | undefined> {
-    if (!this.view.removals.has(uid))
-      return new ClusterRefusal("no-such-broker", `the broker with data path uid ${uid} is not being removed`);
+    if (!this.view.removals.has(uid)) return new ClusterRefusal("no-such-broker", `broker ${this.label(uid)} is not being removed`);
     return this.ask([], [{ remove: this.keys.member("removals", uid) }]);
   }
 
@@ -52,12 +53,12 @@ export class PlacementRequests {
     if (record === undefined) return new ClusterRefusal("no-such-partition", `topic ${topic} has no partition ${partition}`);
     const { replicas, inSync, prefix, uid, leader } = record;
     if (what === "replace") {
-      if (!replicas.includes(from)) return new ClusterRefusal("invalid", `${from} has no replica of it`);
-      if (replicas.includes(to)) return new ClusterRefusal("invalid", `${to} has a replica of it`);
+      if (!replicas.includes(from)) return new ClusterRefusal("invalid", `${this.label(from)} has no replica of ${topic}/${partition}`);
+      if (replicas.includes(to)) return new ClusterRefusal("invalid", `${this.label(to)} has a replica of ${topic}/${partition}`);
       const isThere = [...this.view.brokers.values()].some(({ value }) => value.uid === to) && !this.view.removals.has(to);
-      if (!isThere) return new ClusterRefusal("no-such-broker", `${to} is no broker that is alive and not being removed`);
+      if (!isThere) return new ClusterRefusal("no-such-broker", `broker ${this.label(to)} is away, or is being removed`);
     } else if (leader === to) return undefined;
-    else if (!inSync.includes(to)) return new ClusterRefusal("invalid", `${to} is not in sync`);
+    else if (!inSync.includes(to)) return new ClusterRefusal("invalid", `${this.label(to)} is not in sync`);
     const move: MoveRecord = { state: "waiting", what, why: "asked", topic, partition, uid, from, to, inSync: 0 };
     const key = this.keys.move(prefix);
     return this.ask([{ key, modRevision: 0 }], [{ put: key, value: SHAPES.moves.write(move) }]);

@@ -2,6 +2,7 @@ import { DEBUG_GROUP, DESCRIPTION_GROUP } from "../../http/openapi/common.ts";
 import { type ApiDescription, jsonAnswer, NO_BODY, needs, takes, textAnswer } from "../../http/openapi/operation.ts";
 import { BOOLEAN, INTEGER, listOf, mapOf, NUMBER, object, STRING } from "../../http/openapi/schema.ts";
 import { BUNSQ_VERSION } from "../../version.ts";
+import { CLUSTER_GROUP } from "./cluster/describe.ts";
 import { CHANNEL, NO_VALID_CHANNEL, NO_VALID_TOPIC, NODE, TOPIC } from "./describe.ts";
 import {
   BROKER_CODES,
@@ -122,6 +123,7 @@ export const LOOKUP_API: ApiDescription = {
       },
     },
     PARTITION_GROUP,
+    CLUSTER_GROUP,
     {
       name: "service",
       description: "The lookup server itself.",
@@ -130,7 +132,12 @@ export const LOOKUP_API: ApiDescription = {
         "GET /ready": {
           summary: "Whether clients should use this lookup server",
           answer: textAnswer("They should.", "OK"),
-          otherAnswers: { 503: textAnswer("It has just started, and brokers are registering.", "NOK - starting: brokers are registering") },
+          otherAnswers: {
+            503: textAnswer(
+              "It has just started: brokers are registering, or etcd has not answered.",
+              "NOK - starting: brokers are registering",
+            ),
+          },
         },
         "GET /info": { summary: "Its version", answer: jsonAnswer("The versions", object({ version: STRING, bunsq_version: STRING })) },
         "GET /metrics": {

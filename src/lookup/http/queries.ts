@@ -19,8 +19,9 @@ export function ping(): Response {
   return plain(200, "OK");
 }
 
-/** GET /ready, and HEAD: `OK`, or 503 in the first seconds, in which brokers register. */
+/** GET /ready, and HEAD: `OK`, or 503 in the first seconds, in which brokers register, and until etcd has told what the cluster has. */
 export function ready({ lookup }: Pick<LookupCall, "lookup">): Response {
+  if (lookup.isJoining) return plain(503, "NOK - starting: etcd has not answered yet");
   return lookup.isStarting ? plain(503, "NOK - starting: brokers are registering") : plain(200, "OK");
 }
 

@@ -3,6 +3,8 @@ import { debugRoutes } from "../../http/server/debug.ts";
 import { get, getOrHead, post, type RouteEntry, Router } from "../../http/server/router.ts";
 import type { LookupCall } from "./call.ts";
 import { createChannel, createTopic, deleteChannel, deleteTopic, tombstoneTopic } from "./changes.ts";
+import { expand, lead, minInSync, move, removeNode, replicas } from "./cluster/changes.ts";
+import { clusterStatus, clusterTopics } from "./cluster/status.ts";
 import { debug } from "./debug.ts";
 import { metrics } from "./metrics.ts";
 import { channels, info, lookup, nodes, ping, ready, topics } from "./queries.ts";
@@ -24,6 +26,15 @@ const ROUTES: RouteEntry<LookupCall>[] = [
   // Youzan's.
   ["/listlookup", get(listLookup)],
   ["/cluster/stats", get(clusterStats)],
+  // With etcd.
+  ["/cluster/status", get(clusterStatus)],
+  ["/cluster/topics", get(clusterTopics)],
+  ["/cluster/move", post(move)],
+  ["/cluster/lead", post(lead)],
+  ["/cluster/remove-node", post(removeNode)],
+  ["/cluster/expand", post(expand)],
+  ["/cluster/replicas", post(replicas)],
+  ["/cluster/min-in-sync", post(minInSync)],
   ["/topic/create", post(createTopic)],
   ["/topic/partition/expand", post(expandPartitions)],
   ["/topic/meta/update", post(updateTopic)],

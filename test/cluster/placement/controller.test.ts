@@ -159,7 +159,7 @@ test("two lookup servers ask for one partition: one of them is told that somethi
   const asked = Promise.all(free.map((to) => lookup.requests.move("t", 0, replicas[0], to)));
   const reasons = world.time.settle(asked).map((refusal) => refusal?.reason ?? "done");
   expect(reasons.sort()).toEqual(["changing", "done"]);
-  expect(world.time.settle(lookup.requests.move("t", 0, free[0], free[1]))?.message).toBe(`${free[0]} has no replica of it`);
+  expect(world.time.settle(lookup.requests.move("t", 0, free[0], free[1]))?.message).toBe(`${free[0]} has no replica of t/0`);
   expect(world.time.settle(lookup.requests.move("t", 3, free[0], free[1]))?.reason).toBe("no-such-partition");
   cluster.rest();
   expect(lookup.view.partitions.get("t/0")?.value.replicas).not.toContain(replicas[0]);

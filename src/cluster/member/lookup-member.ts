@@ -1,0 +1,143 @@
+import { type Clock, systemClock } from "../../base/clock.ts";
+import type { Logger } from "../../base/logger.ts";
+import { RateLimitedLog } from "../../base/rate-limited-log.ts";
+import { StartError } from "../../base/start-error.ts";
+import type { ClusterOptions } from "../../net/cluster-options.ts";
+import { BUNSQ_VERSION } from "../../version.ts";
+import type { Etcd } from "../etcd/etcd.ts";
+import { EtcdHttp } from "../etcd/etcd-http.ts";
+import { readEtcdOptions } from "../etcd/etcd-settings.ts";
+import { parseBalanceHours } from "../placement/balance-hours.ts";
+import { Controller } from "../placement/controller.ts";
+import { OperatorCalls } from "../placement/operator-calls.ts";
+import { PlacementRequests } from "../placement/placement-requests.ts";
+import { TopicChanges } from "../placement/topic-changes.ts";
+import { BrokerNames } from "../report/broker-names.ts";
+import { type ClusterStatus, clusterStatus } from "../report/cluster-status.ts";
+import { Sightings } from "../report/sightings.ts";
+import { type TopicStatus, topicList } from "../report/topic-list.ts";
+import { ClusterView } from "../state/cluster-view.ts";
+import { Membership } from "../state/membership.ts";
+import { type LookupRecord, SHAPES } from "../state/records.ts";
+import { keysOf, newRun } from "./own-names.ts";
+
+/** Brokers that differ by less than this part of the average are balanced. */
+const BALANCE_THRESHOLD = 0.2;
+/** What cannot be part of a key. */
+const NOT_IN_IDS = /[^A-Za-z0-9._:@-]/g;
+
+export interface LookupMemberOptions extends ClusterOptions {
+  /** Like `2-4`; empty: at any time. */
+  readonly balanceHours: string;
+}
+
+/** Where a lookup server is reached, `host:port`. */
+export interface LookupPlace {
+  readonly tcp: string;
+  readonly http: string;
+}
+
+/** A lookup server as a member of a cluster: it knows what etcd has, changes it for operators, and may be the controller. */
+export class LookupMember {
+  readonly view: ClusterView;
+  readonly names: BrokerNames;
+  readonly topics: TopicChanges;
+  readonly operators: OperatorCalls;
+  /** Its name in etcd. */
+  readonly id: string;
+  private readonly etcd: Etcd;
+  private readonly sightings: Sightings;
+  private readonly membership: Membership<LookupRecord>;
+  private readonly controller: Controller;
+  private controllerGoneMs: number | undefined;
+
+  /** @throws StartError for options that are wrong */
+  constructor(
+    readonly options: LookupMemberOptions,
+    place: LookupPlace,
+    logger: Logger,
+    private readonly clock: Clock = systemClock,
+    etcd?: Etcd,
+  ) {
+    const keys = keysOf(options.cluster);
+    const hours = options.balanceHours === "" ? undefined : parseBalanceHours(options.balanceHours);
+    if (options.balanceHours !== "" && hours === undefined)
+      throw new StartError(`invalid -balance-hours "${options.balanceHours}": give two hours of the day in UTC, like 2-4 or 22-5`);
+    this.etcd = etcd ?? new EtcdHttp(readEtcdOptions(options));
+    this.id = place.http.replace(NOT_IN_IDS, "_");
+    const errors = new RateLimitedLog(logger, () => clock.steadyMs());
+    this.view = new ClusterView(this.etcd, keys, clock, logger);
+    this.names = new BrokerNames(this.view);
+    this.sightings = new Sightings(this.view, clock);
+    const run = newRun();
+    const record = { uid: this.id, run, ...place, version: BUNSQ_VERSION };
+    this.membership = new Membership(this.etcd, clock, keys.member("lookups", this.id), SHAPES.lookups, record, options.clusterLeaseMs, {
+      onJoined: () => logger.info(`CLUSTER: member of ${options.cluster} as ${this.id}`),
+      onLapsed: () => logger.warn("CLUSTER: etcd was not reached for as long as the lease lasts"),
+      onRenewed: () => logger.info("CLUSTER: the lease holds again"),
+      onLost: () => logger.warn("CLUSTER: the lease has ended; taking another one"),
+      onRefused: (error) =>
+        logger.error(
+          `CLUSTER: this lookup server is no member, and only tells what etcd has: ${error.message}; is -broadcast-address unique?`,
+        ),
+      onTrouble: (error) => errors.error(`CLUSTER: ${error.message}`),
+    });
+    this.topics = new TopicChanges(this.etcd, keys, this.view, clock, Math.random);
+    const { view, topics, names } = this;
+    this.operators = new OperatorCalls({
+      view,
+      names,
+      requests: new PlacementRequests(this.etcd, keys, view, (uid) => names.label(uid)),
+      topics,
+      logger,
+    });
+    this.controller = new Controller({
+      etcd: this.etcd,
+      keys,
+      view,
+      clock,
+      logger,
+      topics,
+      own: { lookup: this.id, run },
+      lease: this.membership.lease,
+      threshold: BALANCE_THRESHOLD,
+      balanceHours: hours,
+    });
+    this.noteController();
+    view.listen(() => this.noteController());
+  }
+
+  start(): void {
+    this.membership.start();
+    void this.view.start();
+    this.controller.start();
+  }
+
+  /** Gives up what it is in the cluster. It never rejects. */
+  async leave(): Promise<void> {
+    await this.controller.close();
+    this.view.close();
+    await this.membership.leave();
+  }
+
+  /** Whether it was read what etcd has. */
+  get isLoaded(): boolean {
+    return this.view.revision > 0;
+  }
+
+  status(): ClusterStatus {
+    const { view, names, sightings, membership } = this;
+    const withoutControllerMs = this.controllerGoneMs === undefined ? 0 : this.clock.steadyMs() - this.controllerGoneMs;
+    return clusterStatus(this.options.cluster, { view, names, sightings, isCurrent: membership.lease.holds, withoutControllerMs });
+  }
+
+  /** @param only given: this topic alone; an empty list if there is none of this name */
+  topicList(only?: string): TopicStatus[] {
+    return topicList(this.view, only);
+  }
+
+  private noteController(): void {
+    if (this.view.controller !== undefined) this.controllerGoneMs = undefined;
+    else this.controllerGoneMs ??= this.clock.steadyMs();
+  }
+}

@@ -1,0 +1,72 @@
+import { empty, Refusal } from "../../../http/server/reply.ts";
+import { MAX_PARTITIONS, parsePartition } from "../../topic-settings.ts";
+import type { LookupCall } from "../call.ts";
+import { accept, memberOf } from "./member.ts";
+
+// What operators ask of the cluster. The answer comes when it is in etcd; /cluster/status says how far it is.
+
+const MAX_REPLICAS = 16;
+
+/** POST /cluster/move?topic=&partition=&from=&to=: has a replica moved from one broker to another. */
+export async function move(call: LookupCall): Promise<Response> {
+  const { operators } = memberOf(call);
+  const [from, to] = [needed(call, "from"), needed(call, "to")];
+  accept(await operators.move(call.topicName(), partitionOf(call), from, to));
+  return empty();
+}
+
+/** POST /cluster/lead?topic=&partition=[&to=]: has another replica in sync lead; by default the preferred one. */
+export async function lead(call: LookupCall): Promise<Response> {
+  const { operators } = memberOf(call);
+  accept(await operators.lead(call.topicName(), partitionOf(call), call.query.get("to") ?? ""));
+  return empty();
+}
+
+/** POST /cluster/remove-node?node=[&cancel=true]: has a broker drained, so that it can be taken away; or keeps it after all. */
+export async function removeNode(call: LookupCall): Promise<Response> {
+  const { operators } = memberOf(call);
+  const node = needed(call, "node");
+  const isCancelled = (call.query.get("cancel") ?? "false") !== "false";
+  accept(await (isCancelled ? operators.keepNode(node) : operators.removeNode(node)));
+  return empty();
+}
+
+/** POST /cluster/expand?topic=&partitions=: gives a topic more partitions. */
+export async function expand(call: LookupCall): Promise<Response> {
+  const { operators } = memberOf(call);
+  accept(await operators.expand(call.topicName(), wholeNumber(call, "partitions", 1, MAX_PARTITIONS)));
+  return empty();
+}
+
+/** POST /cluster/replicas?topic=&replicas=: gives a topic another number of replicas. */
+export async function replicas(call: LookupCall): Promise<Response> {
+  const { operators } = memberOf(call);
+  accept(await operators.replicas(call.topicName(), wholeNumber(call, "replicas", 1, MAX_REPLICAS)));
+  return empty();
+}
+
+/** POST /cluster/min-in-sync?topic=&min_in_sync=: how many replicas must have a publish before it is acknowledged; 0: a majority. */
+export async function minInSync(call: LookupCall): Promise<Response> {
+  const { operators } = memberOf(call);
+  accept(await operators.minInSync(call.topicName(), wholeNumber(call, "min_in_sync", 0, MAX_REPLICAS)));
+  return empty();
+}
+
+function needed(call: LookupCall, name: string): string {
+  const value = call.argument(name, `MISSING_ARG_${name.toUpperCase()}`);
+  if (value === "") throw new Refusal(400, `MISSING_ARG_${name.toUpperCase()}`);
+  return value;
+}
+
+function partitionOf(call: LookupCall): number {
+  const partition = parsePartition(call.argument("partition", "MISSING_ARG_PARTITION"));
+  if (partition === undefined) throw new Refusal(400, "INVALID_ARG_PARTITION");
+  return partition;
+}
+
+function wholeNumber(call: LookupCall, name: string, least: number, most: number): number {
+  const text = needed(call, name);
+  const value = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
+  if (!(value >= least && value <= most)) throw new Refusal(400, `INVALID_ARG_${name.toUpperCase()}`);
+  return value;
+}
