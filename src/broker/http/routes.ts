@@ -6,6 +6,7 @@ import type { HttpCall } from "./call.ts";
 import { createChannel, deleteChannel, emptyChannel, pauseChannel, unpauseChannel } from "./channel.ts";
 import { limitClients, limitRate, skipChannel, skipZanTest, unskipChannel, unskipZanTest } from "./channel-limits.ts";
 import { changeChannelSettings, getChannelSettings, setChannelOrder } from "./channel-settings.ts";
+import { clusterReplicas } from "./cluster-replicas.ts";
 import { getConfig, putConfig } from "./config.ts";
 import { emptyDeferred, requeueDeferred } from "./deferred.ts";
 import { drain, drainProgress } from "./drain.ts";
@@ -105,6 +106,8 @@ const ROUTES: RouteEntry<HttpCall>[] = [
   ["/channel/requeuedelayed", post(requeueDeferred)],
   // Not nsqd's either: the end of a broker's service (docs/operations.md).
   ["/drain", new Map([...get(drainProgress), ...post(drain)])],
+  // Nor this: what a broker of a cluster has (docs/cluster.md).
+  ["/cluster/replicas", get(clusterReplicas)],
   ["/config/:opt", new Map([...get(getConfig), ...put(putConfig)])],
 ];
 

@@ -1,4 +1,4 @@
-import type { ClusterReport, ReplicaStats } from "../../broker/metrics/cluster-report.ts";
+import type { ClusterReport, FollowerReport, ReplicaReport, ReplicaStats } from "../../broker/metrics/cluster-report.ts";
 import type { Scope } from "../../broker/metrics/exposition/groups.ts";
 import type { Family } from "../../http/metrics/family.ts";
 import { labels, type MetricText } from "../../http/metrics/metric-text.ts";
@@ -7,6 +7,7 @@ import type { MeteredEtcd } from "../etcd/metered-etcd.ts";
 import type { FollowerStatus, ReplicaStatus } from "../replication/replica-status.ts";
 import type { Replication } from "../replication/replication.ts";
 import type { ClusterView } from "../state/cluster-view.ts";
+import { topicAndPartition } from "../state/keys.ts";
 import type { BrokerRecord } from "../state/records.ts";
 import { etcdMetrics } from "./etcd-metrics.ts";
 import { replicaMetrics } from "./replica-metrics.ts";
@@ -82,8 +83,19 @@ export class BrokerReport implements ClusterReport {
     });
   }
 
+  get uid(): string {
+    return this.member.uid;
+  }
+
   get notReady(): string | undefined {
     return this.member.notReady;
+  }
+
+  *list(only: string | undefined): Generator<ReplicaReport> {
+    for (const replica of [...(this.member.replication?.replicas ?? [])]) {
+      const { topic, partition } = topicAndPartition(replica.partition.name);
+      if (only === undefined || topic === only) yield replicaReport(topic, partition, replica.status);
+    }
   }
 
   replicas(topic: string, only: number | undefined): ReplicaStats[] {
@@ -176,6 +188,28 @@ export class BrokerReport implements ClusterReport {
   private nameOf(uid: string): string {
     return this.addresses.get(uid) ?? uid;
   }
+}
+
+function replicaReport(topic: string, partition: number, status: ReplicaStatus): ReplicaReport {
+  const { role, epoch, leader, record, start, end, synced, highWatermark, isWhole, refusal, followers } = status;
+  return {
+    ...{ topic, partition, role, epoch, leader },
+    replicas: record?.replicas ?? [],
+    in_sync: record?.inSync ?? [],
+    ...{ start, end, synced, high_watermark: highWatermark, whole: isWhole },
+    refusal: refusal ?? null,
+    followers: followers?.map(followerReport) ?? null,
+  };
+}
+
+function followerReport({ uid, isInSync, isFollowing, end, lagMessages, lagBytes, lagMs }: FollowerStatus): FollowerReport {
+  return {
+    ...{ uid, in_sync: isInSync, following: isFollowing },
+    end: end ?? null,
+    lag_messages: lagMessages ?? null,
+    lag_bytes: lagBytes ?? null,
+    lag_ms: Math.round(lagMs),
+  };
 }
 
 function outcomes(text: MetricText, family: Family, done: number, failed: number): void {

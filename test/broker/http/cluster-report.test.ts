@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import type { ClusterReport, ReplicaStats } from "../../../src/broker/metrics/cluster-report.ts";
+import type { ClusterReport, ReplicaReport, ReplicaStats } from "../../../src/broker/metrics/cluster-report.ts";
 import { WithHttp } from "../../support/with-http.ts";
 
 const REPLICA: ReplicaStats = {
@@ -7,13 +7,21 @@ const REPLICA: ReplicaStats = {
   ...{ lag_messages: 7, lag_bytes: 700, lag_ms: 1_500 },
 };
 
+const REPORTS: ReplicaReport[] = Array.from({ length: 1_000 }, (_, partition) => ({
+  ...{ topic: "t", partition, role: "leader", epoch: 3, leader: "a".repeat(16), replicas: ["a".repeat(16)], in_sync: ["a".repeat(16)] },
+  ...{ start: 0, end: 10, synced: 5, high_watermark: 10, whole: true, refusal: null },
+  followers: [{ uid: "b".repeat(16), in_sync: true, following: true, end: 10, lag_messages: 0, lag_bytes: 0, lag_ms: 0 }],
+}));
+
 /** A broker that is a member of a cluster, as far as its report says. */
 function started(report: Partial<ClusterReport> = {}): WithHttp {
   const server = WithHttp.start();
   server.broker.registry.topic("t").channel("c");
   server.broker.registry.topic("alone");
   server.broker.clusterReport = {
+    uid: "a".repeat(16),
     notReady: undefined,
+    list: (topic) => (topic === undefined || topic === "t" ? REPORTS : []),
     replicas: (topic, only) => (topic === "t" && (only ?? 0) === 0 ? [REPLICA] : []),
     gauges: () => ({ led_partitions: 1 }),
     *metrics({ topic }, text) {
@@ -43,6 +51,15 @@ test("/metrics ends with what the cluster adds", async () => {
   await using server = started();
   expect(await (await server.fetch("GET", "/metrics")).text()).toEndWith("\nnsq_cluster_led_partitions 1\n");
   expect(await (await server.fetch("GET", "/metrics?topic=alone")).text()).toEndWith("\nnsq_cluster_led_partitions 0\n");
+});
+
+test("/cluster/replicas has all partitions of a broker of a cluster, or those of a topic, and is refused by one that is alone", async () => {
+  await using server = started();
+  const list = async (query = "") => (await server.fetch("GET", `/cluster/replicas${query}`)).json();
+  expect(await list()).toEqual({ uid: "a".repeat(16), replicas: REPORTS });
+  expect(await list("?topic=u")).toEqual({ uid: "a".repeat(16), replicas: [] });
+  server.broker.clusterReport = undefined;
+  expect(await server.call("GET", "/cluster/replicas")).toBe('400 {"message":"NO_CLUSTER"}');
 });
 
 test("/ready says why a broker has no part in its cluster, and one that leads nothing is ready", async () => {

@@ -111,6 +111,20 @@ test("what a follower lacks that is gone is told in messages, bytes and seconds,
     },
   ]);
   expect(report.replicas("t", 1)).toEqual([]);
+  expect([...report.list("u")]).toEqual([]);
+  const [listed] = report.list(undefined);
+  expect(listed).toMatchObject({
+    topic: "t",
+    partition: 0,
+    role: "leader",
+    leader: leader.uid,
+    end: leader.log.end,
+    refusal: null,
+    whole: true,
+  });
+  expect(listed?.followers?.find(({ uid }) => uid === gone.uid)).toMatchObject({
+    ...{ in_sync: false, following: false, end: gone.log.end, lag_messages: lacking },
+  });
   expect(report.replicas("u", undefined)).toEqual([]);
   expect(report.gauges()).toEqual({
     ...{ led_partitions: 1, followed_partitions: 0, under_replicated_partitions: 1, offline_partitions: 0, lag_messages: lacking },
