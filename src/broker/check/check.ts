@@ -129,7 +129,7 @@ async function checkLocked(options: BrokerOptions, repair: boolean, report: Repo
     lock.release();
     print("repairing:");
     const broker = openBroker(options, report);
-    for (const { log } of broker.registry.partitions) log.files?.keepDamaged();
+    for (const { log } of broker.registry.partitions) log.files?.reader.keepDamaged();
     await broker.recycler.folders.done();
     await broker.close();
     print("after the repair:");

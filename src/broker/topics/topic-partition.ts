@@ -178,7 +178,7 @@ export class TopicPartition implements Committed {
   private get waiting(): number {
     const { log, released } = this;
     const waiting = log.committedNext - released;
-    return waiting === 0 || log.files === undefined ? waiting : waiting - log.files.missingFrom(released);
+    return waiting === 0 || log.files === undefined ? waiting : waiting - log.files.reader.missingFrom(released);
   }
 
   /** Appends a message. It may be acknowledged once the tick has committed it. */

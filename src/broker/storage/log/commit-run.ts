@@ -31,22 +31,25 @@ export class CommitRunError extends Error {
  * Reads the commits from a sequence on, and compares those that are read from files with their checksums. A commit in which the sequence
  * is not the first is cut: an index that was rebuilt has other commits than those of other replicas.
  *
+ * @param segment the one that has the sequence, or the first one behind it; undefined: the log ends before
  * @param maxBytes the most bytes of records, but for a single commit that has more
  * @param cached finds a chunk in memory that has a position
+ * @param isChecked the index is not trusted either
  * @returns a Gap where the first commit is damaged or missing; undefined at the end of the log
  * @throws UnreadableFile
  */
 export function readCommits(
-  segments: readonly Segment[],
+  segment: Segment | undefined,
   sequence: number,
   maxBytes: number,
   cached: (position: number) => Chunk | undefined,
+  isChecked = false,
 ): CommitRun | Gap | undefined {
-  const segment = segments.find((candidate) => sequence < candidate.nextSequence);
   if (segment === undefined) return undefined;
   const { baseSequence, basePosition, epoch } = segment;
   if (sequence < baseSequence) return { isGap: true, nextPosition: basePosition, nextSequence: baseSequence };
-  const found = segment.entriesFrom(segment.findBySequence(sequence), maxBytes).filter(({ count }) => count > 0);
+  const found = segment.entriesFrom(segment.findBySequence(sequence), maxBytes, isChecked).filter(({ count }) => count > 0);
+  if (isChecked && !hasSequence(found[0], sequence)) throw segment.damagedIndex();
   const { commits, bytes } = cachedCommits(segment, found, cached) ?? storedCommits(segment, found);
   const [first] = commits;
   if (first === undefined) {
@@ -63,6 +66,10 @@ export function readCommits(
     commits: [partFrom(first, bytes, sequence, cut), ...commits.slice(1)],
     bytes: bytes.subarray(cut),
   };
+}
+
+function hasSequence(entry: IndexEntry | undefined, sequence: number): boolean {
+  return entry !== undefined && sequence >= entry.firstSequence && sequence < entry.firstSequence + entry.count;
 }
 
 interface FoundCommits {

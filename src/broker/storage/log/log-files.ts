@@ -1,16 +1,14 @@
 import { renameIfThere } from "../disk/disk.ts";
 import { FolderNames } from "../disk/folder-names.ts";
-import type { Chunk, ChunkSource, Gap } from "./chunk.ts";
 import type { PieceCache } from "./commit-pieces.ts";
-import { commitAtTime, missingBetween, readBlock, segmentAt, survives } from "./commit-read.ts";
-import { type CommitRun, readCommits } from "./commit-run.ts";
+import type { CommitRun } from "./commit-run.ts";
 import { DamagedCommits } from "./damaged-commit.ts";
 import { type Epoch, epochsOf } from "./epochs.ts";
 import { MAX_EPOCH } from "./index-format.ts";
+import { LogReader } from "./log-reader.ts";
 import { type LogRecoveryOptions, recordedPrefix, recoverSegments } from "./log-recovery.ts";
 import { LogSync, type LogSyncOptions } from "./log-sync.ts";
 import { LogTruncation } from "./log-truncation.ts";
-import { ReadingSegments } from "./reading-segments.ts";
 import type { Recycler } from "./recycler.ts";
 import type { Retention } from "./retention.ts";
 import { type CommitPart, Segment } from "./segment.ts";
@@ -32,8 +30,7 @@ export class LogFiles {
   /** The names in the log's folder. */
   readonly names: FolderNames;
   private readonly segments: Segment[];
-  private readonly reading = new ReadingSegments();
-  private readonly damaged: DamagedCommits;
+  readonly reader: LogReader;
   /** Messages below this sequence are from earlier runs. */
   private recoveredNext: number;
   /** Sequences below this one are not given again, though the log may have no records for the last of them. */
@@ -66,7 +63,8 @@ export class LogFiles {
     this.trimming = new SegmentTrim(options, this.segments, this);
     this.truncation = new LogTruncation(options.disk, this.segments, this.names, (segment) => this.forget(segment));
     this.recoveredNext = this.recordedNext;
-    this.damaged = new DamagedCommits(options, this.recordedNext);
+    const damaged = new DamagedCommits(options, this.recordedNext);
+    this.reader = new LogReader(options, this.segments, this, damaged, (segment) => this.closeIfIdle(segment));
     this.newestMs = this.segments.reduce((newestMs, segment) => Math.max(newestMs, segment.newestMs), 0);
     this.syncs = new LogSync(options, this.recordedNext, (segment, failure) => this.segmentSynced(segment, failure));
     this.syncs.addRecovered(this.segments, made);
@@ -99,19 +97,12 @@ export class LogFiles {
     this.skippedTo = Math.max(this.skippedTo, sequence);
   }
 
-  /** How many sequences from one on the log has no records for: they were skipped, or lost. */
-  missingFrom(sequence: number): number {
-    return missingBetween(this.segments, sequence, this.nextSequence);
-  }
-
   /**
    * Whether an earlier run wrote the record with a sequence and the record survived that run's end, even if its segment was
    * removed later. False for skipped sequences, and for a record that a crash tore before it was synced. @throws UnreadableFile
    */
   survivedRestart(sequence: number): boolean {
-    if (sequence >= this.recoveredNext) return false;
-    const { lastRun, syncedSequence = Number.POSITIVE_INFINITY } = this.options;
-    return survives(this.segments, this.startSequence, sequence, syncedSequence, lastRun);
+    return sequence < this.recoveredNext && this.reader.survives(sequence);
   }
 
   /** False after a sync, until takeSyncedSequence() is called. */
@@ -140,7 +131,8 @@ export class LogFiles {
     return this.skippedTo > this.recordedNext ? end + 1 : end;
   }
 
-  private get recordedEnd(): number {
+  /** Position after the last record. */
+  get recordedEnd(): number {
     return this.segments.length > 0 ? this.segments[this.segments.length - 1].endPosition : (this.options.firstPosition ?? 0);
   }
 
@@ -183,67 +175,6 @@ export class LogFiles {
   }
 
   /**
-   * Reads the commits from `position` on into a new chunk, compares each with its checksum, and ends before the first damaged
-   * one. Of a commit that is larger than `maxBytes` it may read a part only (commit-pieces.ts).
-   *
-   * @param quietly damage is neither logged nor counted, for callers that may inspect the same messages again and again
-   * @returns a Gap if the first commit is damaged
-   * @throws UnreadableFile if it cannot be read: whether it is damaged is not known then
-   */
-  read(position: number, maxBytes: number, pool: ChunkSource, quietly = false): Chunk | Gap {
-    const segment = segmentAt(this.segments, position);
-    if (segment === undefined) return this.gapAt(position);
-    const unused = this.reading.note(segment);
-    if (unused !== undefined) this.closeIfIdle(unused);
-    const found = segment.entriesFrom(segment.findByOffset(position - segment.basePosition), maxBytes);
-    const block = readBlock(segment, found, position, maxBytes, pool);
-    if (!(block instanceof Error)) return block;
-    const [first] = found;
-    if (!quietly) this.damaged.report(segment, first, block);
-    return {
-      isGap: true,
-      nextPosition: segment.basePosition + first.offset + first.length,
-      nextSequence: first.firstSequence + first.count,
-    };
-  }
-
-  /**
-   * Position of the commit that has a sequence, or of the gap if the sequence is missing between segments.
-   *
-   * @param pieces of a commit whose pieces are known, the position of the one that has the sequence
-   */
-  locate(sequence: number, pieces?: PieceCache): number {
-    const index = this.segments.findIndex((candidate) => sequence < candidate.nextSequence);
-    if (index < 0) return sequence < this.nextSequence ? this.recordedEnd : this.endPosition;
-    const segment = this.segments[index];
-    if (sequence < segment.baseSequence) return index > 0 ? this.segments[index - 1].endPosition : segment.basePosition;
-    const entry = segment.entryAt(segment.findBySequence(sequence));
-    const piece = pieces?.get(segment, entry)?.offsetOfRecord(sequence - entry.firstSequence) ?? 0;
-    return segment.basePosition + entry.offset + piece;
-  }
-
-  /** Position, first sequence and time of the commit that has a sequence, or of the gap if the sequence is missing between segments. */
-  runAt(sequence: number): { position: number; sequence: number; timeMs?: number } {
-    const position = this.locate(sequence);
-    const segment = segmentAt(this.segments, position);
-    if (segment === undefined) return { position, sequence };
-    const { firstSequence, timeMs } = segment.entryAt(segment.findByOffset(position - segment.basePosition));
-    return { position, sequence: firstSequence, timeMs };
-  }
-
-  /** Sequences [from, to) of the first commit at or after a time; undefined when all are older. */
-  commitAtTime(timeMs: number): { from: number; to: number } | undefined {
-    return commitAtTime(this.segments, timeMs);
-  }
-
-  /** First sequence of the commit at a position, or of the commit behind the gap that the position is in. `position < endPosition`. */
-  commitAtPosition(position: number): number {
-    const segment = segmentAt(this.segments, position);
-    if (segment === undefined) return this.gapAt(position).nextSequence;
-    return segment.entryAt(segment.findByOffset(position - segment.basePosition)).firstSequence;
-  }
-
-  /**
    * Recycles the segments whose messages are all finished and not retained.
    *
    * @param floorSequence all messages below this sequence are finished
@@ -262,7 +193,7 @@ export class LogFiles {
   /** Closes the files, which their next use opens again. */
   closeSegments(): void {
     for (const segment of this.segments) segment.close();
-    this.reading.clear();
+    this.reader.forgetAll();
   }
 
   /**
@@ -316,7 +247,7 @@ export class LogFiles {
     this.syncs.forgetFolder();
     const segments = this.segments.splice(0);
     for (const segment of segments) this.syncs.forget(segment);
-    this.reading.clear();
+    this.reader.forgetAll();
     this.options.recycler.removeLog(segments, this.directory, failed);
   }
 
@@ -334,7 +265,7 @@ export class LogFiles {
   /** A segment is in the log no more. */
   forget(segment: Segment): void {
     this.syncs.forget(segment);
-    this.reading.forget(segment);
+    this.reader.forget(segment);
   }
 
   /** Has the newest segment synced with its first sequence at least, off the event loop. */
@@ -361,11 +292,6 @@ export class LogFiles {
   /** The epochs of its messages, oldest first. The last one may have no messages yet. */
   epochs(): Epoch[] {
     return epochsOf(this.segments);
-  }
-
-  /** What TopicLog.commitsFrom() returns, without what only the journal has. @param cached finds a chunk in memory that has a position */
-  commitsFrom(sequence: number, maxBytes: number, cached: (position: number) => Chunk | undefined): CommitRun | Gap | undefined {
-    return readCommits(this.segments, sequence, maxBytes, cached);
   }
 
   /** What TopicLog.truncateTo() does to the files. @param pieces of commits, which some may lose */
@@ -427,23 +353,7 @@ export class LogFiles {
 
   /** Closes a segment's files unless they are being written or read, or have commits to be synced. */
   private closeIfIdle(segment: Segment): void {
-    if (segment === this.segments[this.segments.length - 1] || this.reading.has(segment) || this.syncs.awaits(segment)) return;
+    if (segment === this.segments[this.segments.length - 1] || this.reader.isReading(segment) || this.syncs.awaits(segment)) return;
     segment.close();
-  }
-
-  /** The gap that a position is in: recovery could not use the records there, or sequences were skipped. */
-  private gapAt(position: number): Gap {
-    const next = this.segments.find(({ basePosition }) => position < basePosition);
-    if (next !== undefined) return { isGap: true, nextPosition: next.basePosition, nextSequence: next.baseSequence };
-    if (position < this.endPosition) return { isGap: true, nextPosition: this.endPosition, nextSequence: this.nextSequence };
-    throw new Error(`log of ${this.options.topicName} ends at ${this.endPosition}, before position ${position}`);
-  }
-
-  /** Compares every commit with its checksum, and reports and keeps those that are damaged and were not kept before. */
-  keepDamaged(): void {
-    for (const segment of this.segments) {
-      this.damaged.reportAll(segment);
-      this.closeIfIdle(segment);
-    }
   }
 }

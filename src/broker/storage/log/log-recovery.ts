@@ -8,6 +8,7 @@ import { isKernelError, reading } from "../disk/unreadable-file.ts";
 import { type LastRun, mayBeCutOff } from "../file-notes.ts";
 import { INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES, UnusableIndex } from "./index-format.ts";
 import { Segment } from "./segment.ts";
+import { abandonIndex, adoptIndex, extendIndex, holdsRecords, rebuildSegment, syncIndex } from "./segment-rebuild.ts";
 
 /** How many bytes at the log's end recovery checks where the synced sequence is unknown or below the end. */
 const VERIFY_TAIL_BYTES = 16 * 1024 * 1024;
@@ -144,7 +145,7 @@ class LogRecovery {
     const end = this.wholeWrites ? (this.nextBase ?? Number.POSITIVE_INFINITY) : this.end;
     // Nothing but the header tells where an epoch begins, so the records count as of the one before.
     const epoch = this.segments[this.segments.length - 1]?.epoch ?? 0;
-    const rebuilt = Segment.rebuild(disk, this.folderNames, name, end, { topicNumber, prefix, epoch });
+    const rebuilt = rebuildSegment(disk, this.folderNames, name, end, { topicNumber, prefix, epoch });
     try {
       return this.replaceIndex(rebuilt, path, hasIndex, problem);
     } catch (error) {
@@ -162,9 +163,9 @@ class LogRecovery {
       return undefined;
     }
     if (rebuilt.entries > 0) {
-      tryToSync(() => rebuilt.syncIndex());
+      tryToSync(() => syncIndex(rebuilt));
       const aside = hasIndex ? `; the damaged index is kept as ${this.setAside(`${path}.idx`)}` : "";
-      rebuilt.adoptIndex();
+      adoptIndex(rebuilt, this.folderNames);
       tryToSync(() => this.folderNames.syncNow());
       const damaged = rebuilt.damagedRecords === 0 ? "" : `, ${rebuilt.damagedRecords} more are damaged and are skipped`;
       const intact = rebuilt.nextSequence - rebuilt.baseSequence - rebuilt.damagedRecords;
@@ -177,8 +178,8 @@ class LogRecovery {
     // intact header of another kind, so a log file beside such a header is kept too.
     const finished = !hasIndex && this.nextBase !== undefined && this.nextBase <= this.needed && this.segments.length === 0;
     // A crash that interrupts the removal of a segment leaves its log file, whether it was synced or not.
-    const keep = !finished && (rebuilt.holdsRecords || !problem.unfinished);
-    rebuilt.abandonIndex();
+    const keep = !finished && (holdsRecords(rebuilt) || !problem.unfinished);
+    abandonIndex(rebuilt);
     if (keep) {
       const kept = this.setAside(`${path}.log`);
       const index = hasIndex ? ` and ${this.setAside(`${path}.idx`)}` : "";
@@ -202,7 +203,7 @@ class LogRecovery {
     if (droppedEntries === 0 && !cut && !short) return;
     const before = segment.nextSequence;
     const end = this.wholeWrites && (droppedEntries > 0 || cut) ? (this.nextBase ?? Number.POSITIVE_INFINITY) : this.end;
-    if (before < end) segment.extend(end);
+    if (before < end) extendIndex(segment, end);
     const found = segment.nextSequence - before;
     const what =
       droppedEntries > 0 ? `the last ${droppedEntries} entries of ${indexPath} are damaged` : `the end of ${indexPath} is missing`;
@@ -247,7 +248,7 @@ class LogRecovery {
     const skipped = next.positionKnown && before.positionKnown && next.basePosition - before.endPosition === 1;
     if (skipped) return;
     const was = before.nextSequence;
-    if (was < this.synced) before.extend(Math.min(next.baseSequence, this.synced));
+    if (was < this.synced) extendIndex(before, Math.min(next.baseSequence, this.synced));
     const found = before.nextSequence - was;
     if (found > 0) this.reportDamage(`entries at the end of ${before.indexPath} are missing; ${found} messages were found without them`);
     const missing = next.baseSequence - before.nextSequence;

@@ -20,7 +20,7 @@ export function peekAt(log: TopicLog, position: number): Chunk | Gap {
   const cached = log.cachedAt(position);
   if (cached !== undefined) return cached;
   if (log.files === undefined) throw new Error(`memory log has no position ${position}`);
-  return log.files.read(position, READ_NEAR_BYTES, UNPOOLED, true);
+  return log.files.reader.read(position, READ_NEAR_BYTES, UNPOOLED, true);
 }
 
 /**
@@ -107,7 +107,7 @@ export function publishedMs({ buffer, from }: LogRecord): number {
  */
 export function timeAt(log: TopicLog, sequence: number, position: number): number | undefined {
   const cached = log.cachedAt(position);
-  if (cached === undefined) return sequence < log.startSequence ? undefined : log.files?.runAt(sequence).timeMs;
+  if (cached === undefined) return sequence < log.startSequence ? undefined : log.files?.reader.runAt(sequence).timeMs;
   const at = cached.offsetOf(position) + TIMESTAMP_OFFSET;
   return (cached.view.getUint32(at) * 2 ** 32 + cached.view.getUint32(at + 4)) / 1e6;
 }
@@ -122,16 +122,16 @@ export function sequenceAtTime(log: TopicLog, timeMs: number): number {
   log.catchUp();
   // Commits are in order of time, and so all messages of an earlier commit were published earlier. The time of a commit that
   // recovery has rebuilt is that of one of its messages, in whole milliseconds.
-  const first = log.files.commitAtTime(timeMs - 1);
+  const first = log.files.reader.commitAtTime(timeMs - 1);
   if (first === undefined) return log.committedNext;
-  return firstWhere(log, first.from, log.files.commitAtTime(timeMs)?.to ?? log.committedNext, wanted);
+  return firstWhere(log, first.from, log.files.reader.commitAtTime(timeMs)?.to ?? log.committedNext, wanted);
 }
 
 /** The message at a position, or the first one behind the gap that the position is in; the log's end if there is none. */
 export function sequenceAtPosition(log: TopicLog, position: number): number {
   if (position >= log.committedEnd) return log.committedNext;
   log.catchUp();
-  const from = log.files === undefined ? log.startSequence : log.files.commitAtPosition(position);
+  const from = log.files === undefined ? log.startSequence : log.files.reader.commitAtPosition(position);
   return firstWhere(log, from, log.committedNext, (record) => record.position + record.to - record.from > position);
 }
 

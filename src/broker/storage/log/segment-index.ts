@@ -2,6 +2,7 @@ import { join } from "node:path";
 import type { Disk } from "../disk/disk.ts";
 import type { FolderNames } from "../disk/folder-names.ts";
 import { LazyFile } from "../disk/lazy-file.ts";
+import { UnreadableFile } from "../disk/unreadable-file.ts";
 import { type IndexedRecords, replacementsFor } from "./damaged-entries.ts";
 import {
   decodeEntry,
@@ -248,6 +249,10 @@ export class SegmentIndex {
 
   // ---- finding entries
 
+  damaged(): UnreadableFile {
+    return new UnreadableFile(this.file.path, Object.assign(new Error("an entry is damaged"), { code: "EBADMSG" }));
+  }
+
   /** @param number 0 … entries - 1 */
   entryAt(number: number): IndexEntry {
     return decodeEntry(page, this.readPage(number, 1));
@@ -286,8 +291,8 @@ export class SegmentIndex {
     return this.entries;
   }
 
-  /** Entries from `first` on whose records fit into `maxBytes` together; at least one. */
-  entriesFrom(first: number, maxBytes: number): IndexEntry[] {
+  /** What Segment.entriesFrom() returns. */
+  entriesFrom(first: number, maxBytes: number, isChecked: boolean): IndexEntry[] {
     const found: IndexEntry[] = [];
     let bytes = 0;
     for (let number = first; number < this.entries; ) {
@@ -297,6 +302,12 @@ export class SegmentIndex {
       for (let i = 0; i < many; i++) {
         const entry = decodeEntry(page, at + i * INDEX_ENTRY_BYTES);
         if (found.length > 0 && bytes + entry.length > maxBytes) return found;
+        if (isChecked && !isEntryIntact(page, at + i * INDEX_ENTRY_BYTES)) {
+          // What is on the page now may be older than what will be in the file.
+          pageOf = undefined;
+          if (found.length > 0) return found;
+          throw this.damaged();
+        }
         found.push(entry);
         bytes += entry.length;
       }

@@ -4,6 +4,7 @@ import { readPrefix } from "../../../frame/id.ts";
 import type { Disk } from "../disk/disk.ts";
 import type { FolderNames } from "../disk/folder-names.ts";
 import { LazyFile } from "../disk/lazy-file.ts";
+import type { UnreadableFile } from "../disk/unreadable-file.ts";
 import { checksumOf } from "./commit-read.ts";
 import { type CommitRun, encodeRun, partBefore } from "./commit-run.ts";
 import type { IndexedRecords } from "./damaged-entries.ts";
@@ -47,17 +48,22 @@ export class Segment implements IndexedRecords {
   positionKnown = true;
   /** The log file and the index file. */
   readonly files: SegmentFiles;
-  private readonly file: LazyFile;
+  /** The log file. */
+  readonly file: LazyFile;
+  /** Of a replicated log: the index was rebuilt, so that nothing proves that the records are what was written. */
+  isDoubtful = false;
 
-  private constructor(
+  /** @param logName the name of the log file */
+  constructor(
     disk: Disk,
-    private readonly names: FolderNames,
+    names: FolderNames,
     readonly topicNumber: number,
-    private readonly index: SegmentIndex,
+    readonly index: SegmentIndex,
     /** Position of the segment's first byte in the topic's log. */
     public basePosition: number,
+    logName = `${segmentName(index.baseSequence)}.log`,
   ) {
-    this.file = new LazyFile(disk, join(names.directory, `${segmentName(index.baseSequence)}.log`), "fail", names);
+    this.file = new LazyFile(disk, join(names.directory, logName), "fail", names);
     this.file.check = (from, to) => this.checkRecords(from, to);
     this.files = new SegmentFiles(disk, names, this.file, index);
   }
@@ -171,81 +177,11 @@ export class Segment implements IndexedRecords {
     }
   }
 
-  /**
-   * Rebuilds a segment's index from the records in its log file. The index has another name until adoptIndex() or
-   * abandonIndex(), so a crash in between changes nothing.
-   *
-   * @param endSequence records from this sequence on do not count; Infinity: all records do
-   * @param known what is known of the segment without its index
-   */
-  static rebuild(
-    disk: Disk,
-    names: FolderNames,
-    name: string,
-    endSequence: number,
-    known: Pick<IndexHeader, "topicNumber" | "prefix" | "epoch">,
-  ): Segment {
-    const header = { ...known, baseSequence: Number.parseInt(name, 16), basePosition: Number.NaN };
-    const index = new SegmentIndex(disk, names, `${name}.idx.new`, header);
-    const segment = new Segment(disk, names, known.topicNumber, index, 0);
-    segment.positionKnown = false;
-    index.create();
-    try {
-      segment.extend(endSequence);
-    } catch (error) {
-      segment.close();
-      throw error;
-    }
-    return segment;
-  }
-
-  /** Makes the rebuilt index durable. @throws the kernel's error */
-  syncIndex(): void {
-    this.index.file.syncNow();
-  }
-
-  /** Renames the rebuilt index to the segment's own. */
-  adoptIndex(): void {
-    this.index.file.rename(join(this.names.directory, `${segmentName(this.baseSequence)}.idx`));
-    this.files.noteNames();
-  }
-
-  /** Removes the rebuilt index and closes the files. */
-  abandonIndex(): void {
-    this.close();
-    this.index.file.remove();
-  }
-
-  /** Whether the log file begins with this segment's first record, even if the record does not count. */
-  get holdsRecords(): boolean {
-    let found = false;
-    new RecordScan(this.file, this.topicNumber).scan(0, this.baseSequence, this.baseSequence + 1, ({ intact }) => {
-      found = intact;
-    });
-    return found;
-  }
-
   /** Sets the position of the segment's first byte in the log. @param written in the index file too */
   setBasePosition(position: number, written = false): void {
     this.basePosition = position;
     this.positionKnown = true;
     if (written) this.index.writePosition(position);
-  }
-
-  /**
-   * Adds index entries for records behind the last one that has an entry, up to a sequence. To be called where the index is
-   * known to have lost entries.
-   */
-  extend(endSequence: number): void {
-    const found: FoundEntry[] = [];
-    // All of them are read before the first is added: if a read fails, the index still ends where it was lost.
-    new RecordScan(this.file, this.topicNumber).scan(this.length, this.nextSequence, endSequence, (entry) => found.push(entry));
-    for (const entry of found) {
-      // A deferred message joins the log long after its timestamp, but entries must be in order of time.
-      entry.timeMs = Math.max(this.newestMs, entry.timeMs);
-      if (!entry.intact) this.damagedRecords += entry.count;
-      this.index.add(entry);
-    }
   }
 
   /**
@@ -363,9 +299,24 @@ export class Segment implements IndexedRecords {
     return this.index.findByTime(timeMs);
   }
 
-  /** Index entries from `first` on whose records fit into `maxBytes` together; at least one. */
-  entriesFrom(first: number, maxBytes: number): IndexEntry[] {
-    return this.index.entriesFrom(first, maxBytes);
+  /**
+   * Index entries from `first` on whose records fit into `maxBytes` together; at least one.
+   *
+   * @param isChecked those from the first damaged one on are left out
+   * @throws UnreadableFile, also if the first one is damaged
+   */
+  entriesFrom(first: number, maxBytes: number, isChecked = false): IndexEntry[] {
+    return this.index.entriesFrom(first, maxBytes, isChecked);
+  }
+
+  /** What to throw where the index does not say what it must. */
+  damagedIndex(): UnreadableFile {
+    return this.index.damaged();
+  }
+
+  /** Writes the records of consecutive entries again, which the entries' checksums match. @throws the kernel's error */
+  overwrite(offset: number, records: Buffer): void {
+    this.file.write(records, 0, records.length, offset);
   }
 
   /** Reads bytes of records. @throws also if the file is shorter than its index says */

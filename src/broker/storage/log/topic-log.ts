@@ -221,7 +221,7 @@ export class TopicLog implements JournaledLog {
    */
   commitsFrom(sequence: number, maxBytes: number): CommitRun | Gap | undefined {
     this.catchUp();
-    return this.files?.commitsFrom(sequence, maxBytes, (position) => this.cachedAt(position));
+    return this.files?.reader.commitsFrom(sequence, maxBytes, (position) => this.cachedAt(position));
   }
 
   /**
@@ -301,7 +301,7 @@ export class TopicLog implements JournaledLog {
     if (ahead) this.passBlockBefore(position);
     const wanted = ahead ? pool.readAhead.bytes : Math.min(READ_NEAR_BYTES, pool.readAhead.bytes);
     // What follows is in memory already.
-    const block = this.files.read(position, Math.min(wanted, readBlocks.startAfter(position) - position), pool);
+    const block = this.files.reader.read(position, Math.min(wanted, readBlocks.startAfter(position) - position), pool);
     if (block.isGap) return block;
     for (const covered of readBlocks.add(block)) pool.free(covered);
     pool.keepRead(block, this, ahead);
@@ -330,7 +330,7 @@ export class TopicLog implements JournaledLog {
     const chunk = this.chunks.findLast((candidate) => candidate.firstSequence <= sequence);
     if (chunk !== undefined) return { position: chunk.start, sequence: chunk.firstSequence };
     if (this.files === undefined) throw new Error(`memory log has no sequence ${sequence}`);
-    return this.files.runAt(sequence);
+    return this.files.reader.runAt(sequence);
   }
 
   /** Position of a record. `startSequence ≤ sequence ≤ committedNext`. @throws UnreadableFile */
@@ -340,12 +340,12 @@ export class TopicLog implements JournaledLog {
     if (chunk !== undefined) return positionIn(chunk, sequence);
     if (this.files === undefined) throw new Error(`memory log has no sequence ${sequence}`);
     const { pieces } = this.pool;
-    for (let position = this.files.locate(sequence, pieces); ; ) {
+    for (let position = this.files.reader.locate(sequence, pieces); ; ) {
       const block = this.chunkAt(position, false);
       const found = block.isGap ? position : positionIn(block, sequence);
       if (found >= 0) return found;
       // The block is a part of a large commit. By now its pieces are known.
-      position = Math.max(this.files.locate(sequence, pieces), block.isGap ? 0 : block.end);
+      position = Math.max(this.files.reader.locate(sequence, pieces), block.isGap ? 0 : block.end);
     }
   }
 
