@@ -359,13 +359,18 @@ export class TopicRecovery {
 
   private skipLost(topic: TopicPartition, next: number, synced = 0, isKnown = false): void {
     // A replica gets what it lost from another one, at the same sequences.
-    if (this.isReplica(topic)) return;
+    if (this.isReplica(topic)) {
+      const { files } = topic.log;
+      if (files !== undefined && next > topic.log.next) files.isSound = false;
+      return;
+    }
     skipLost(this.parts.logger, this.registry, topic, next, synced, isKnown);
   }
 
   private reportLostBeginning({ name, log }: TopicPartition, needed: number): void {
     const lost = lostBeginning(this.parts.notes.lastRun, name, needed, log.startSequence, log.next);
     if (lost === undefined) return;
+    if (log.files !== undefined) log.files.isSound = false;
     this.registry.countCorrupt(name);
     this.parts.logger.error(lost);
   }
@@ -415,7 +420,8 @@ export class TopicRecovery {
     known: Partial<LogFilesOptions>,
     inFolder?: TopicIdentity,
   ): TopicPartition {
-    const all = { ...known, lastRun: this.parts.notes.lastRun };
+    const { isReplicated, notes } = this.parts;
+    const all = { ...known, lastRun: notes.lastRun, isReplicated };
     const added = this.registry.addPartition(topic, firstSequence, all, (opened) => this.restoreJournaled(opened, topic), inFolder);
     this.added.push(added);
     return added;

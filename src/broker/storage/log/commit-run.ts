@@ -132,6 +132,22 @@ function partFrom(commit: Commit, bytes: Buffer, sequence: number, cut: number):
   return { firstSequence: sequence, count: firstSequence + count - sequence, length: length - cut, timeMs, crc };
 }
 
+/** What a run has below a sequence, which is above its first one. @param run its checksums match */
+export function runBelow(run: CommitRun, sequence: number): CommitRun {
+  const commits: Commit[] = [];
+  let end = 0;
+  for (const commit of run.commits) {
+    const { firstSequence, count, length } = commit;
+    if (firstSequence >= sequence) break;
+    const isWhole = firstSequence + count <= sequence;
+    const kept = isWhole ? length : offsetOfRecord(run.bytes.subarray(end), sequence - firstSequence);
+    const crc = isWhole ? commit.crc : Bun.hash.crc32(run.bytes.subarray(end, end + kept));
+    commits.push({ ...commit, count: Math.min(count, sequence - firstSequence), length: kept, crc });
+    end += kept;
+  }
+  return { ...run, commits, bytes: run.bytes.subarray(0, end) };
+}
+
 /** Encodes the index entries of commits, the first of which is at an offset. */
 export function encodeRun(commits: readonly Commit[], offset: number): { entries: Buffer; last: IndexEntry } {
   const entries = Buffer.alloc(commits.length * INDEX_ENTRY_BYTES);

@@ -7,6 +7,7 @@ import { type Epoch, epochsOf } from "./epochs.ts";
 import { MAX_EPOCH } from "./index-format.ts";
 import { LogReader } from "./log-reader.ts";
 import { type LogRecoveryOptions, recordedPrefix, recoverSegments } from "./log-recovery.ts";
+import { LogRepair } from "./log-repair.ts";
 import { LogSync, type LogSyncOptions } from "./log-sync.ts";
 import { LogTruncation } from "./log-truncation.ts";
 import type { Recycler } from "./recycler.ts";
@@ -31,6 +32,9 @@ export class LogFiles {
   readonly names: FolderNames;
   private readonly segments: Segment[];
   readonly reader: LogReader;
+  readonly repair: LogRepair;
+  /** False: recovery found damage to what earlier runs wrote, or some of it is gone. */
+  isSound = true;
   /** Messages below this sequence are from earlier runs. */
   private recoveredNext: number;
   /** Sequences below this one are not given again, though the log may have no records for the last of them. */
@@ -59,12 +63,17 @@ export class LogFiles {
     this.directory = options.directory;
     const made = options.disk.makeDirectory(options.directory);
     this.names = new FolderNames(options.disk, options.directory);
-    this.segments = recoverSegments(options, this.names);
+    const onCorrupt = () => {
+      this.isSound = false;
+      options.onCorrupt();
+    };
+    this.segments = recoverSegments({ ...options, onCorrupt }, this.names);
     this.trimming = new SegmentTrim(options, this.segments, this);
     this.truncation = new LogTruncation(options.disk, this.segments, this.names, (segment) => this.forget(segment));
     this.recoveredNext = this.recordedNext;
     const damaged = new DamagedCommits(options, this.recordedNext);
     this.reader = new LogReader(options, this.segments, this, damaged, (segment) => this.closeIfIdle(segment));
+    this.repair = new LogRepair(options, this.segments, this);
     this.newestMs = this.segments.reduce((newestMs, segment) => Math.max(newestMs, segment.newestMs), 0);
     this.syncs = new LogSync(options, this.recordedNext, (segment, failure) => this.segmentSynced(segment, failure));
     this.syncs.addRecovered(this.segments, made);

@@ -110,6 +110,7 @@ export class LogReader {
       if (isChecked && (offset < found[0].offset || offset >= found[0].offset + found[0].length)) throw segment.damagedIndex();
       return found;
     } catch (error) {
+      noteDamage(segment, error);
       this.mendUnreadable(error, segment.baseSequence, segment.nextSequence);
       throw error;
     }
@@ -168,6 +169,7 @@ export class LogReader {
     try {
       run = readCommits(segment, sequence, maxBytes, cached, this.mender !== undefined);
     } catch (error) {
+      if (segment !== undefined) noteDamage(segment, error);
       this.mendUnreadable(error, sequence, segment?.nextSequence ?? sequence + 1);
       throw error;
     }
@@ -199,4 +201,9 @@ export class LogReader {
       this.closeIfIdle(segment);
     }
   }
+}
+
+/** The records may be whole, and nothing tells where they are. */
+function noteDamage(segment: Segment, error: unknown): void {
+  if (error instanceof UnreadableFile && isDamage(error) && error.path === segment.indexPath) segment.isIndexDamaged = true;
 }

@@ -8,6 +8,7 @@ import { isKernelError, reading } from "../disk/unreadable-file.ts";
 import { type LastRun, mayBeCutOff } from "../file-notes.ts";
 import { INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES, UnusableIndex } from "./index-format.ts";
 import { Segment } from "./segment.ts";
+import { doubtfulSegments, forgetDoubt, isBeingBuilt, noteDoubt } from "./segment-building.ts";
 import { abandonIndex, adoptIndex, extendIndex, holdsRecords, rebuildSegment, syncIndex } from "./segment-rebuild.ts";
 
 /** How many bytes at the log's end recovery checks where the synced sequence is unknown or below the end. */
@@ -31,6 +32,8 @@ export interface LogRecoveryOptions {
   neededSequence?: number;
   /** How the run before ended. If its end cannot have torn a file, whatever is wrong with one is damage. */
   lastRun?: LastRun;
+  /** Other replicas of a log that has epochs may have what is damaged: it keeps its place, and is told apart from what is proved. */
+  isReplicated?: boolean;
 }
 
 /**
@@ -93,7 +96,8 @@ class LogRecovery {
   private openAll(): void {
     const { disk, directory } = this.options;
     const names = listRenamed(disk, directory);
-    for (const name of names) if (name.endsWith(".idx.new")) removeIfThere(disk, join(directory, name));
+    for (const name of names) if (isBeingBuilt(name)) removeIfThere(disk, join(directory, name));
+    const doubtful = doubtfulSegments(names);
     const found = new Set(names.filter((name) => /^[0-9a-f]{16}\.(log|idx)$/.test(name)).map((name) => name.slice(0, 16)));
     const ordered = [...found].sort();
     for (const [at, name] of ordered.entries()) {
@@ -101,8 +105,10 @@ class LogRecovery {
       this.nextBase = next === undefined ? undefined : Number.parseInt(next, 16);
       this.end = Math.min(this.synced, this.nextBase ?? Number.POSITIVE_INFINITY);
       const segment = this.open(name, names.includes(`${name}.log`), names.includes(`${name}.idx`));
+      if (segment !== undefined && doubtful.delete(name)) segment.isDoubtful = true;
       if (segment !== undefined) this.append(segment);
     }
+    for (const name of doubtful) forgetDoubt(disk, this.folderNames, name);
     this.placeFirst();
     this.cutTornTail();
   }
@@ -165,6 +171,7 @@ class LogRecovery {
     if (rebuilt.entries > 0) {
       tryToSync(() => syncIndex(rebuilt));
       const aside = hasIndex ? `; the damaged index is kept as ${this.setAside(`${path}.idx`)}` : "";
+      this.doubt(rebuilt);
       adoptIndex(rebuilt, this.folderNames);
       tryToSync(() => this.folderNames.syncNow());
       const damaged = rebuilt.damagedRecords === 0 ? "" : `, ${rebuilt.damagedRecords} more are damaged and are skipped`;
@@ -196,6 +203,7 @@ class LogRecovery {
   private repairIndex(segment: Segment, indexBytes: number): void {
     const { indexPath, bridgedEntries, droppedEntries } = segment;
     if (bridgedEntries > 0) {
+      this.doubt(segment);
       this.reportDamage(`${bridgedEntries} entries of ${indexPath} are damaged; their messages are kept where they are intact`);
     }
     const cut = this.isCut(indexBytes);
@@ -207,6 +215,7 @@ class LogRecovery {
     const found = segment.nextSequence - before;
     const what =
       droppedEntries > 0 ? `the last ${droppedEntries} entries of ${indexPath} are damaged` : `the end of ${indexPath} is missing`;
+    if (found > 0) this.doubt(segment);
     // A crash leaves zeros in place of entries that did not reach the disk. Those were not synced.
     if (found > 0) this.reportDamage(`${what}; ${found} messages were found without them`);
     else if (before < end && (droppedEntries > 0 || cut)) this.reportDamage(`${what}; their messages are dropped`);
@@ -250,10 +259,14 @@ class LogRecovery {
     const was = before.nextSequence;
     if (was < this.synced) extendIndex(before, Math.min(next.baseSequence, this.synced));
     const found = before.nextSequence - was;
+    if (found > 0) this.doubt(before);
     if (found > 0) this.reportDamage(`entries at the end of ${before.indexPath} are missing; ${found} messages were found without them`);
     const missing = next.baseSequence - before.nextSequence;
     if (missing > 0) {
-      this.reportDamage(`${missing} messages from sequence ${before.nextSequence} on are missing before ${next.logPath}; they are skipped`);
+      const isReplica = this.options.isReplicated === true && Math.max(before.epoch, next.epoch) > 0;
+      const what = isReplica ? "another replica may have them" : "they are skipped";
+      this.reportDamage(`${missing} messages from sequence ${before.nextSequence} on are missing before ${next.logPath}; ${what}`);
+      if (isReplica) return;
       // Written down, so that the next start knows the gap.
       next.setBasePosition(before.endPosition + 1, true);
     }
@@ -292,6 +305,11 @@ class LogRecovery {
     this.reportTorn(
       `the last ${before - tail.nextSequence} messages of ${tail.logPath} were torn by a crash before they reached the disk; they are dropped`,
     );
+  }
+
+  /** Nothing proves that the records of a segment are what was written: they were found without index entries, and bodies have no checksum. */
+  private doubt(segment: Segment): void {
+    if (this.options.isReplicated === true) noteDoubt(this.options.disk, this.folderNames, segment);
   }
 
   private get needed(): number {

@@ -366,7 +366,11 @@ export class SegmentIndex {
     if (pageOf === this && first >= pageFirst && first + count <= pageEnd) return (first - pageFirst) * INDEX_ENTRY_BYTES;
     // While it is being read, the page belongs to no index: the read may fail in the middle.
     pageOf = undefined;
-    this.file.read(page, 0, count * INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES + first * INDEX_ENTRY_BYTES);
+    try {
+      this.file.read(page, 0, count * INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES + first * INDEX_ENTRY_BYTES);
+    } catch (error) {
+      throw error instanceof UnreadableFile ? error : this.damaged();
+    }
     pageOf = this;
     pageFirst = first;
     pageEnd = first + count;

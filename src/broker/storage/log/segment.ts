@@ -52,6 +52,8 @@ export class Segment implements IndexedRecords {
   readonly file: LazyFile;
   /** Of a replicated log: the index was rebuilt, so that nothing proves that the records are what was written. */
   isDoubtful = false;
+  /** Of a replicated log: the index could not be used when it was read. */
+  isIndexDamaged = false;
 
   /** @param logName the name of the log file */
   constructor(

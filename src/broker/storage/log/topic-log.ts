@@ -129,8 +129,7 @@ export class TopicLog implements JournaledLog {
   /**
    * Appends the messages of an MPUB body whose lengths were checked (frame/mpub.ts).
    *
-   * @param from offset of the first message's size word
-   * @param to offset after the last message
+   * @param from offset of the first message's size word @param to offset after the last message
    */
   appendBatch(source: Buffer, from: number, to: number, count: number, time: Timestamp): void {
     // Each message's size word of 4 bytes becomes a frame header.
@@ -177,9 +176,7 @@ export class TopicLog implements JournaledLog {
 
   /**
    * Commits what was appended since the last commit. Writes it to the log's own files, unless the journal has it.
-   * If the write fails, none of it is in the log.
-   *
-   * @throws the kernel's error
+   * If the write fails, none of it is in the log. @throws the kernel's error
    */
   commit(timeMs: number): void {
     if (this.next === this.committedNext) return;
@@ -246,7 +243,6 @@ export class TopicLog implements JournaledLog {
   /**
    * Removes the records from a sequence on, which nobody may have been given, the epochs that begin there or later, and what is not
    * committed. A crash may leave some of the records, and takes none below the sequence.
-   *
    * @throws RangeError for a sequence that the log does not reach; UnreadableFile or the kernel's error, and a later call goes on
    */
   truncateTo(sequence: number): void {
@@ -294,9 +290,8 @@ export class TopicLog implements JournaledLog {
       if (cached.isRead) this.useBlock(cached, position, ahead);
       return cached;
     }
-    if (this.files === undefined) {
+    if (this.files === undefined)
       throw new Error(`memory log has no position ${position}: it holds ${this.chunks[0]?.start} to ${this.end}`);
-    }
     const { pool, readBlocks } = this;
     if (ahead) this.passBlockBefore(position);
     const wanted = ahead ? pool.readAhead.bytes : Math.min(READ_NEAR_BYTES, pool.readAhead.bytes);
@@ -400,6 +395,11 @@ export class TopicLog implements JournaledLog {
 
   private freeMemory(): void {
     for (const chunk of this.chunks.splice(0)) this.pool.free(chunk);
+    this.freeReadBlocks();
+  }
+
+  /** Other bytes may be in the files than those that were read from them. */
+  freeReadBlocks(): void {
     for (const block of this.readBlocks.clear()) this.pool.free(block);
   }
 
