@@ -50,9 +50,9 @@ export class Segment implements IndexedRecords {
   readonly files: SegmentFiles;
   /** The log file. */
   readonly file: LazyFile;
-  /** Of a replicated log: the index was rebuilt, so that nothing proves that the records are what was written. */
+  /** The index of this segment of a replicated log was rebuilt: nothing proves that the records are what was written. */
   isDoubtful = false;
-  /** Of a replicated log: the index could not be used when it was read. */
+  /** The index of this segment of a replicated log could not be used when it was read. */
   isIndexDamaged = false;
 
   /** @param logName the name of the log file */
