@@ -112,9 +112,15 @@ export class FieldReader {
     return values;
   }
 
+  /** The next bytes, in the memory that was given. */
+  bytes(count: number): Buffer {
+    const at = this.take(count);
+    return this.buffer.subarray(at, at + count);
+  }
+
   /** What follows, in the memory that was given. */
   rest(): Buffer {
-    return this.buffer.subarray(this.take(this.left));
+    return this.bytes(this.left);
   }
 
   /** @returns where the next bytes begin */

@@ -1,5 +1,6 @@
 import { CommitRunError } from "../../broker/storage/log/commit-run.ts";
 import type { PartitionParts, ReplicationParts } from "./replica-parts.ts";
+import { StateFollower } from "./state/state-follower.ts";
 import type { Append, Part } from "./wire.ts";
 
 /** How long to wait before the leader is asked again after something went wrong here. */
@@ -12,6 +13,7 @@ const AGAIN_MS = 500;
 export class Follower {
   /** What the leader said last, or an earlier one. */
   highWatermark: number;
+  readonly state: StateFollower;
   private ask = 0;
   /** The leader has answered the newest ask: its commits follow on the log. */
   private isFollowing = false;
@@ -28,11 +30,26 @@ export class Follower {
     private readonly onWhole: () => void,
   ) {
     this.highWatermark = highWatermark;
+    this.state = new StateFollower(
+      epoch,
+      parts,
+      partition,
+      () => this.peer,
+      () => {
+        if (this.isFollowing) this.tellEnd();
+      },
+    );
+    this.begin();
+  }
+
+  /** Asks the leader for what is missing here: whatever was under way before is lost. */
+  begin(): void {
     this.follow();
+    this.state.begin();
   }
 
   /** Asks the leader for what this log lacks. */
-  follow(): void {
+  private follow(): void {
     this.isFollowing = false;
     this.askAtMs = this.wholeAt = undefined;
     const { log, number } = this.partition;
@@ -43,7 +60,7 @@ export class Follower {
 
   /** The leader says that it leads. An ask that came to it before may have been lost. */
   announced(): void {
-    if (!this.isFollowing) this.follow();
+    if (!this.isFollowing) this.begin();
   }
 
   onPart({ ask, to, restarts, end }: Part): void {
@@ -86,13 +103,14 @@ export class Follower {
   /** To be called several times a second. */
   review(nowMs: number): void {
     if (this.askAtMs !== undefined && nowMs >= this.askAtMs) this.follow();
+    this.state.review(nowMs);
   }
 
   private tellEnd(): void {
     const { log, number, host } = this.partition;
     const synced = Math.min(log.synced, log.end);
-    this.peer?.sendEnd({ partition: number, epoch: this.epoch, end: log.end, synced });
-    if (this.wholeAt === undefined || (host.durability === "fsync" ? synced : log.end) < this.wholeAt) return;
+    this.peer?.sendEnd({ partition: number, epoch: this.epoch, end: log.end, synced, state: this.state.number });
+    if (this.wholeAt === undefined || this.state.number < 0 || (host.durability === "fsync" ? synced : log.end) < this.wholeAt) return;
     this.wholeAt = undefined;
     this.onWhole();
   }

@@ -4,6 +4,7 @@ import { partAt } from "./parting.ts";
 import type { Peer } from "./peer.ts";
 import type { PartitionParts, ReplicationParts, StoredRecord } from "./replica-parts.ts";
 import type { FollowerStatus } from "./replica-status.ts";
+import { type Counted, StateLeader } from "./state/state-leader.ts";
 import { encodeFrame, type Follow, type ReplicaEnd } from "./wire.ts";
 
 /** The most bytes of commits in one frame, but for a single commit that has more. */
@@ -31,7 +32,8 @@ interface HandOver {
  * The high watermark is the lowest end in the in-sync set, which has to have enough members. So a publish that is acknowledged is on all
  * who may lead next.
  */
-export class Leader {
+export class Leader implements Counted {
+  readonly state: StateLeader;
   private readonly inSync: InSyncSet;
   private readonly followers = new Map<string, FollowerProgress>();
   /** What is below this was written in earlier epochs, and may have been acknowledged: the high watermark may be known too low at first. */
@@ -62,6 +64,8 @@ export class Leader {
       if (!this.isOver) this.review();
     });
     for (const uid of stored.value.replicas) if (uid !== parts.uid) this.followers.set(uid, new FollowerProgress(uid, this.nowMs));
+    this.state = new StateLeader(epoch, parts, partition, this);
+    this.state.setFollowers(this.followers.keys());
     partition.host.onHighWatermark(highWatermark);
     for (const uid of this.followers.keys()) this.announceTo(parts.peers.get(uid));
     this.advance();
@@ -78,6 +82,7 @@ export class Leader {
   /** Another broker leads, or none: this one says nothing about the partition any more. */
   stop(): void {
     this.isOver = true;
+    this.state.stop();
     this.endHandOver(this.handOver?.isAsked ? undefined : new Error("another broker took over"));
   }
 
@@ -96,6 +101,7 @@ export class Leader {
       this.followers.set(uid, new FollowerProgress(uid, this.nowMs));
       this.announceTo(this.parts.peers.get(uid));
     }
+    this.state.setFollowers(this.followers.keys());
     this.advance();
   }
 
@@ -116,6 +122,7 @@ export class Leader {
 
   peerDown(peer: Peer): void {
     this.followers.get(peer.uid)?.lost();
+    this.state.lost(peer.uid);
     this.review();
   }
 
@@ -134,6 +141,7 @@ export class Leader {
   onEnd(peer: Peer, end: ReplicaEnd): void {
     const follower = this.followers.get(peer.uid);
     if (follower?.answered(end) !== true) return;
+    this.state.onEnd(peer.uid, end.state);
     this.sendTo(follower);
     this.admit(follower);
     this.advance();
@@ -145,6 +153,7 @@ export class Leader {
     this.dropJoiner();
     for (const follower of this.followers.values()) this.sendTo(follower);
     this.lastFrame = undefined;
+    this.state.review();
     this.advance();
     this.reviewHandOver();
     if (this.inSync.isChanging) return;
@@ -166,6 +175,7 @@ export class Leader {
   /** This process stood still. */
   forgiveSilence(nowMs: number): void {
     for (const follower of this.followers.values()) follower.waitAnew(nowMs);
+    this.state.forgiveSilence(nowMs);
   }
 
   // ---- handing over
@@ -189,7 +199,8 @@ export class Leader {
     if (handOver === undefined || handOver.isAsked || this.inSync.isChanging) return;
     const follower = this.followers.get(handOver.to);
     if (follower === undefined || !this.inSync.has(handOver.to)) return this.endHandOver(new Error("it is not in sync"));
-    if (this.endOf(follower) === this.log.end && this.highWatermark === this.log.end) {
+    const hasAll = this.endOf(follower) === this.log.end && this.state.isComplete(follower.uid);
+    if (hasAll && this.highWatermark === this.log.end) {
       handOver.isAsked = true;
       // If etcd has taken it, the newer record has stopped this leader before.
       this.inSync.handTo(handOver.to, () => this.endHandOver(new Error("etcd did not take it")));
@@ -210,6 +221,7 @@ export class Leader {
   /** Brings the high watermark on, if it may. */
   private advance(): void {
     if (!this.mayAdvance) return;
+    this.state.advance();
     const counted = this.joiner === undefined ? Number.POSITIVE_INFINITY : this.endOf(this.joiner.follower);
     const lowest = this.inSync.members.reduce((low, uid) => Math.min(low, this.endOfMember(uid)), counted);
     if (lowest <= this.highWatermark) return;
@@ -217,8 +229,19 @@ export class Leader {
     this.partition.host.onHighWatermark(lowest);
   }
 
-  private get mayAdvance(): boolean {
+  /** Whether there are members enough to answer anything. */
+  get mayAdvance(): boolean {
     return this.inSync.members.length >= this.partition.host.minInSync && this.mayGoAlone;
+  }
+
+  /** Who has to have a change of the state. */
+  get members(): readonly string[] {
+    const { joiner, inSync } = this;
+    return joiner === undefined ? inSync.members : [...inSync.members, joiner.follower.uid];
+  }
+
+  isInSync(uid: string): boolean {
+    return this.inSync.has(uid);
   }
 
   /** A leader alone in its set is not held up by anybody who would know of another leader: its lease has to hold. */
@@ -246,13 +269,14 @@ export class Leader {
     if (follower === undefined || follower.isGone || this.parts.peers.get(uid)?.isRefused) return true;
     // What is not synced yet is not lost: a topic may have been acknowledged without that before.
     if (follower.end >= 0 && follower.end < this.highWatermark) return true;
-    return follower.waitedMs(this.endOf(follower), this.log.end, this.nowMs) > this.parts.settings.lagMs;
+    const waitedMs = follower.waitedMs(this.endOf(follower), this.log.end, this.nowMs);
+    return Math.max(waitedMs, this.state.waitedMs(uid)) > this.parts.settings.lagMs;
   }
 
   /** Takes a follower into the set that has all that may have been acknowledged, and to which everything else is under way. */
   private admit(follower: FollowerProgress): void {
     if (this.inSync.isChanging || this.inSync.has(follower.uid) || !follower.isFollowing || follower.sent < this.log.end) return;
-    if (this.endOf(follower) >= Math.max(this.highWatermark, this.firstSequence)) {
+    if (this.endOf(follower) >= Math.max(this.highWatermark, this.firstSequence) && this.state.mayJoin(follower.uid)) {
       this.joiner = undefined;
       this.inSync.change([...this.inSync.members, follower.uid]);
     } else if (this.joiner === undefined && this.nowMs >= follower.mayJoinMs) {

@@ -8,6 +8,7 @@ import type { Peers } from "./peers.ts";
 import type { RecordWriter } from "./record-writer.ts";
 import type { ReplicaHost, ReplicaLog, ReplicaMemory } from "./replica-log.ts";
 import type { ReplicationCounts } from "./replica-status.ts";
+import type { ReplicaState } from "./state/replica-state.ts";
 
 export interface ReplicationSettings {
   /** A follower that has not taken what it was sent for this long leaves the in-sync set. */
@@ -43,6 +44,7 @@ export interface PartitionParts {
   /** The prefix of its message ids, which names it between brokers. */
   readonly number: number;
   readonly log: ReplicaLog;
+  readonly state: ReplicaState;
   readonly memory: ReplicaMemory;
   readonly host: ReplicaHost;
 }

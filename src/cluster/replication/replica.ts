@@ -260,7 +260,7 @@ export class Replica {
 
   peerUp(peer: Peer): void {
     if (this.role instanceof Leader) this.role.peerUp(peer);
-    else if (this.role?.leader === peer.uid) this.role.follow();
+    else if (this.role?.leader === peer.uid) this.role.begin();
   }
 
   peerDown(peer: Peer): void {
@@ -282,6 +282,13 @@ export class Replica {
         return this.followed(peer, frame)?.onPart(frame);
       case "append":
         return this.followed(peer, frame)?.onAppend(frame);
+      case "state-keys":
+        if (this.leading?.epoch === frame.epoch) this.leading.state.onKeys(peer, frame);
+        return;
+      case "state-more":
+        return this.followed(peer, frame)?.state.onMore(frame);
+      case "state":
+        return this.followed(peer, frame)?.state.onState(frame);
     }
   }
 

@@ -1,6 +1,17 @@
 import type { Commit, CommitRun } from "../../broker/storage/log/commit-run.ts";
 import type { Epoch } from "../../broker/storage/log/epochs.ts";
 import { FieldReader, FieldWriter, WireError } from "./fields.ts";
+import {
+  type AnyStateFrame,
+  readState,
+  readStateKeys,
+  readStateMore,
+  type StateFrame,
+  type StateKeys,
+  type StateMore,
+  stateBytes,
+  writeState,
+} from "./state/state-frames.ts";
 
 // What brokers say to each other, over one connection for all partitions. A frame is, all numbers big-endian:
 //
@@ -14,9 +25,11 @@ import { FieldReader, FieldWriter, WireError } from "./fields.ts";
 //   PART     partition, epoch, ask, to, restarts u8, end. "Keep what is below `to`; commits from there follow. I have this many."
 //   APPEND   partition, epoch, high watermark, epoch of the commits u32, starts segment u8,
 //            commits [first sequence, count u32, length u32, time f64 (ms since 1970), CRC-32 u32], records
-//   ENDS     [partition, epoch, end, synced end]. What followers have, once per turn.
+//   ENDS     [partition, epoch, end, synced end, state]. What followers have, once per turn. Of the state, the number after the last
+//            change that it has with all before it; 0: it is not known.
 //   BEAT     [partition, epoch, high watermark]. Every 200 ms, with the watermarks that changed.
 //   REJECT   partition, epoch. "I know of this epoch, and yours is older."
+//   STATE-KEYS, STATE-MORE, STATE: what goes along with the messages, see state/state-frames.ts
 //
 // A partition is named by the prefix of its message ids, which no other partition of the cluster gets. `ask` numbers a follower's FOLLOWs,
 // so that it can tell the answer to the newest one.
@@ -80,6 +93,8 @@ export interface ReplicaEnd {
   /** The sequence after the last record in its file, and after the last one on its disk. */
   readonly end: number;
   readonly synced: number;
+  /** It has all changes of the state up to this one of the epoch; below 0: it has not been told yet what it lacks. */
+  readonly state: number;
 }
 
 export interface Ends {
@@ -104,16 +119,19 @@ export interface Reject {
   readonly epoch: number;
 }
 
-export type Frame = Hello | Lead | Follow | Part | Append | Ends | Beat | Reject;
+export type Frame = Hello | Lead | Follow | Part | Append | Ends | Beat | Reject | AnyStateFrame;
 
 /** What is about one partition. */
-export type PartitionFrame = Lead | Follow | Part | Append | Reject;
+export type PartitionFrame = Lead | Follow | Part | Append | Reject | StateKeys | StateMore | StateFrame;
 
-const KINDS = { hello: 1, lead: 2, follow: 3, part: 4, append: 5, ends: 6, beat: 7, reject: 8 } as const;
+const KINDS = {
+  ...{ hello: 1, lead: 2, follow: 3, part: 4, append: 5, ends: 6, beat: 7, reject: 8 },
+  ...{ "state-keys": 9, "state-more": 10, state: 11 },
+} as const;
 
 const EPOCH_BYTES = 4 + 8;
 const COMMIT_BYTES = 8 + 4 + 4 + 8 + 4;
-const END_BYTES = 4 + 4 + 8 + 8;
+const END_BYTES = 4 + 4 + 8 + 8 + 8;
 const MARK_BYTES = 4 + 4 + 8;
 /** More than the fields outside of lists and records take. */
 const FIXED_BYTES = 64;
@@ -142,6 +160,10 @@ function bytesOf(frame: Frame): number {
       return FIXED_BYTES + frame.ends.length * END_BYTES;
     case "beat":
       return FIXED_BYTES + frame.marks.length * MARK_BYTES;
+    case "state-keys":
+    case "state-more":
+    case "state":
+      return stateBytes(frame);
     default:
       return FIXED_BYTES;
   }
@@ -154,11 +176,12 @@ function writeFields(writer: FieldWriter, frame: Frame): void {
       for (const text of [frame.cluster, frame.uid, frame.run]) writer.text(text);
       return;
     case "ends":
-      writer.list(frame.ends, ({ partition, epoch, end, synced }) => {
+      writer.list(frame.ends, ({ partition, epoch, end, synced, state }) => {
         writer.u32(partition);
         writer.u32(epoch);
         writer.sequence(end);
         writer.sequence(synced);
+        writer.sequence(state + 1);
       });
       return;
     case "beat":
@@ -171,13 +194,25 @@ function writeFields(writer: FieldWriter, frame: Frame): void {
   }
   writer.u32(frame.partition);
   writer.u32(frame.epoch);
-  if (frame.kind === "follow") writeFollow(writer, frame);
-  if (frame.kind === "append") writeAppend(writer, frame);
-  if (frame.kind !== "part") return;
-  writer.u32(frame.ask);
-  writer.sequence(frame.to);
-  writer.u8(frame.restarts ? 1 : 0);
-  writer.sequence(frame.end);
+  switch (frame.kind) {
+    case "follow":
+      return writeFollow(writer, frame);
+    case "part":
+      return writePart(writer, frame);
+    case "append":
+      return writeAppend(writer, frame);
+    case "state-keys":
+    case "state-more":
+    case "state":
+      return writeState(writer, frame);
+  }
+}
+
+function writePart(writer: FieldWriter, { ask, to, restarts, end }: Part): void {
+  writer.u32(ask);
+  writer.sequence(to);
+  writer.u8(restarts ? 1 : 0);
+  writer.sequence(end);
 }
 
 function writeFollow(writer: FieldWriter, { ask, start, end, epochs }: Follow): void {
@@ -241,6 +276,12 @@ function readFields(reader: FieldReader, kind: number): Frame {
       return { kind: "beat", marks: reader.list(MARK_BYTES, readMark) };
     case KINDS.reject:
       return { kind: "reject", partition: reader.u32(), epoch: reader.u32() };
+    case KINDS["state-keys"]:
+      return readStateKeys(reader);
+    case KINDS["state-more"]:
+      return readStateMore(reader);
+    case KINDS.state:
+      return readState(reader);
     default:
       throw new WireError(`unknown kind of frame ${kind}`);
   }
@@ -278,7 +319,7 @@ function readAppend(reader: FieldReader): Append {
 }
 
 function readEnd(reader: FieldReader): ReplicaEnd {
-  return { partition: reader.u32(), epoch: reader.u32(), end: reader.sequence(), synced: reader.sequence() };
+  return { partition: reader.u32(), epoch: reader.u32(), end: reader.sequence(), synced: reader.sequence(), state: reader.sequence() - 1 };
 }
 
 function readMark(reader: FieldReader): Mark {

@@ -54,14 +54,14 @@ test("two brokers have one connection, and frames of any size come whole and in 
   const run = { isGap: false, epoch: 1, startsSegment: true, commits: [commit], bytes } as const;
   for (let i = 0; i < 10; i++) two.peer(one).send({ kind: "append", partition: i, epoch: 1, highWatermark: 0, run });
   expect(two.peer(one).isFull).toBe(true);
-  two.peer(one).sendEnd({ partition: 1, epoch: 1, end: 5, synced: 4 });
-  two.peer(one).sendEnd({ partition: 1, epoch: 1, end: 6, synced: 4 });
+  two.peer(one).sendEnd({ partition: 1, epoch: 1, end: 5, synced: 4, state: 2 });
+  two.peer(one).sendEnd({ partition: 1, epoch: 1, end: 6, synced: 4, state: -1 });
   one.peer(two).send({ kind: "lead", partition: 3, epoch: 4 });
   await until("the brokers to notice", () => one.frames.length === 11 && two.frames.length === 1);
   expect(
     one.frames.slice(0, 10).every((frame, i) => frame.kind === "append" && frame.partition === i && frame.run.bytes.equals(bytes)),
   ).toBe(true);
-  expect(one.frames[10]).toEqual({ kind: "ends", ends: [{ partition: 1, epoch: 1, end: 6, synced: 4 }] });
+  expect(one.frames[10]).toEqual({ kind: "ends", ends: [{ partition: 1, epoch: 1, end: 6, synced: 4, state: -1 }] });
   expect([one.ups, two.ups, one.downs, two.downs]).toEqual([1, 1, 0, 0]);
 });
 

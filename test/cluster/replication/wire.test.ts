@@ -14,10 +14,18 @@ function times<T>(random: Random, most: number, make: () => T): T[] {
   return Array.from({ length: random.int(0, most) }, make);
 }
 
+function randomEnd(random: Random, partition: number, epoch: number) {
+  return { partition, epoch, end: sequence(random), synced: sequence(random), state: random.pick([-1, 0, random.int(0, 2 ** 40)]) };
+}
+
+function randomKeys(random: Random) {
+  return times(random, 5, () => 0).map((_, i) => ({ key: `k${i}${"x".repeat(random.int(0, 200))}`, epoch: i, number: sequence(random) }));
+}
+
 function randomFrame(random: Random): Frame {
   const partition = random.int(0, 2 ** 24);
   const epoch = random.int(1_000, 2_000);
-  switch (random.int(1, 8)) {
+  switch (random.int(1, 11)) {
     case 1:
       return { kind: "hello", version: 1, cluster: random.pick(["", "größer", "x".repeat(255)]), uid: "0123456789abcdef", run: "r" };
     case 2:
@@ -41,9 +49,18 @@ function randomFrame(random: Random): Frame {
       return { kind: "append", partition, epoch, highWatermark: sequence(random), run };
     }
     case 6:
-      return { kind: "ends", ends: times(random, 9, () => ({ partition, epoch, end: sequence(random), synced: sequence(random) })) };
+      return { kind: "ends", ends: times(random, 9, () => randomEnd(random, partition, epoch)) };
     case 7:
       return { kind: "beat", marks: times(random, 9, () => ({ partition, epoch, highWatermark: sequence(random) })) };
+    case 8:
+      return { kind: "state-keys", partition, epoch, ask: 3, after: random.pick(["", "a"]), isLast: true, keys: randomKeys(random) };
+    case 9:
+      return { kind: "state-more", partition, epoch, ask: 3, after: "k".repeat(random.int(0, 255)) };
+    case 10: {
+      const value = () => random.pick([undefined, Buffer.alloc(0), Buffer.from("x".repeat(random.int(0, 300)))]);
+      const changes = randomKeys(random).map((key) => ({ ...key, value: value() }));
+      return { kind: "state", partition, epoch, ask: 9, number: random.pick([undefined, 0, 2 ** 40]), changes };
+    }
     default:
       return { kind: "reject", partition, epoch };
   }

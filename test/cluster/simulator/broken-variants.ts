@@ -2,6 +2,8 @@ import type { FollowerProgress } from "../../../src/cluster/replication/follower
 import { InSyncSet } from "../../../src/cluster/replication/in-sync-set.ts";
 import { Leader } from "../../../src/cluster/replication/leader.ts";
 import { Replica } from "../../../src/cluster/replication/replica.ts";
+import { StateLeader } from "../../../src/cluster/replication/state/state-leader.ts";
+import { StateProgress } from "../../../src/cluster/replication/state/state-progress.ts";
 import { SimDisk } from "./sim-log.ts";
 
 /** A member of a class that is replaced by one that is wrong, so that the simulator shows that it would notice. */
@@ -22,6 +24,11 @@ interface Inside {
   readonly leading: Leader | undefined;
   readonly isChanging: boolean;
   isWhole: boolean;
+  // Of the state.
+  readonly number: number;
+  readonly removed: Set<string>;
+  readonly channels: Set<string>;
+  readonly values: Set<string>;
 }
 
 function method(
@@ -57,6 +64,13 @@ export const BROKEN_VARIANTS: readonly BrokenVariant[] = [
     return this.isChanging || this.leading !== undefined ? undefined : this.stored?.value.leader;
   }),
   getter("a leader alone answers without a lease", Leader.prototype, "mayGoAlone", () => true),
+  method("a change of the state is answered before the followers have it", StateLeader.prototype, "hasOf", function () {
+    return this.number;
+  }),
+  method("a follower joins without the state", StateLeader.prototype, "mayJoin", () => true),
+  getter("a follower is taken to have what its leader has not found out that it lacks", StateProgress.prototype, "isDone", function () {
+    return this.values.size + this.channels.size + this.removed.size === 0;
+  }),
   method("a follower joins before it has caught up", Leader.prototype, "admit", function (follower) {
     if (this.inSync.isChanging || this.inSync.has(follower.uid) || !follower.isFollowing) return;
     this.inSync.change([...this.inSync.members, follower.uid]);

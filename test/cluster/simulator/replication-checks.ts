@@ -1,8 +1,10 @@
 import type { Role } from "../../../src/cluster/replication/replica-log.ts";
 import { type PartitionRecord, SHAPES } from "../../../src/cluster/state/records.ts";
+import type { StateKey } from "../../../src/cluster/replication/state/replica-state.ts";
 import { type BrokerWatch, PARTITION_KEY, type SimBroker } from "./sim-broker.ts";
 import type { SimDisk } from "./sim-log.ts";
 import type { SimWorld } from "./sim-world.ts";
+import { StateChecks } from "./state-checks.ts";
 
 /** What must hold does not. */
 export class Violation extends Error {
@@ -22,6 +24,7 @@ export class ReplicationChecks implements BrokerWatch {
   private readonly releasedBy = new Map<SimBroker, number>();
   private readonly epochs = new Map<SimDisk, number>();
   acked = 0;
+  readonly state = new StateChecks();
   /** How many disks are gone: what these had is not known. */
   lostDisks = 0;
 
@@ -59,6 +62,18 @@ export class ReplicationChecks implements BrokerWatch {
     const other = this.leaders.get(role.epoch);
     if (other !== undefined) return this.violated(`epoch ${role.epoch} has two leaders: ${other.node.name} and ${broker.node.name}`);
     this.leaders.set(role.epoch, broker);
+    const lacks = this.state.lackOf(broker.disk.state.now);
+    if (lacks !== undefined) this.violated(`${broker.node.name} leads, and ${lacks}`);
+  }
+
+  onStateAck(broker: SimBroker, versions: readonly StateKey[]): void {
+    this.state.acked(versions);
+    for (const member of this.record.inSync) {
+      const disk = this.disks.get(member);
+      if (disk?.isWhole !== true) continue;
+      const lacks = this.state.lackOfKeys(disk.state.durable(disk.durability), versions);
+      if (lacks !== undefined) this.violated(`${broker.node.name} answered, and ${member}, which is in sync, has not: ${lacks}`);
+    }
   }
 
   onHighWatermark(broker: SimBroker, sequence: number): void {
@@ -106,6 +121,8 @@ export class ReplicationChecks implements BrokerWatch {
   checkEnd(): void {
     const all = [...this.disks.values()];
     const end = Math.max(...all.map((disk) => disk.end));
+    const states = new Set(all.map(({ state }) => versionsOf(state.now)));
+    if (states.size > 1) throw new Violation(`replicas have different states: ${[...states].join(" and ")}`);
     for (const [uid, disk] of this.disks) {
       if (disk.end !== end) throw new Violation(`${uid} ends at ${disk.end}, and another one at ${end}`);
       for (let i = disk.start; i < end; i++) {
@@ -115,4 +132,11 @@ export class ReplicationChecks implements BrokerWatch {
     }
     if (this.released.length > end) throw new Violation(`${this.released.length - end} released messages are gone`);
   }
+}
+
+export function versionsOf(state: ReadonlyMap<string, StateKey>): string {
+  return [...state.values()]
+    .map(({ key, epoch, number }) => `${key}=${epoch}.${number}`)
+    .sort()
+    .join(" ");
 }

@@ -1,5 +1,5 @@
 import { type PartitionRecord, SHAPES } from "../../../src/cluster/state/records.ts";
-import { ReplicationChecks, Violation } from "./replication-checks.ts";
+import { ReplicationChecks, Violation, versionsOf } from "./replication-checks.ts";
 import { PARTITION_KEY, PREFIX, SimBroker, type SimSite } from "./sim-broker.ts";
 import { SimDisk } from "./sim-log.ts";
 import { SimNetwork } from "./sim-network.ts";
@@ -165,6 +165,7 @@ export class ReplicationRun {
       const messages = Array.from({ length: random.pick([1, 1, 1, 3, 20]) }, () => this.nextMessage++);
       const { broker, node } = this.leading() ?? random.pick(this.machines);
       node.run(() => broker?.publish(messages));
+      for (let i = random.int(0, 3); i > 0 && broker !== undefined; i--) node.run(() => this.checks.state.propose(broker, random));
       if (!this.isHealing) this.publishForEver();
     });
   }
@@ -290,6 +291,7 @@ export class ReplicationRun {
     if (inSync.length < replicas.length) return false;
     const leading = this.machines.find(({ uid }) => uid === leader)?.broker;
     if (leading?.role.name !== "leader" || leading.highWatermark < leading.disk.end) return false;
-    return this.machines.every(({ disk }) => disk.end === leading.disk.end);
+    const versions = versionsOf(leading.disk.state.now);
+    return this.machines.every(({ disk }) => disk.end === leading.disk.end && versionsOf(disk.state.now) === versions);
   }
 }

@@ -1,6 +1,7 @@
 import type { InSyncSet } from "../../../src/cluster/replication/in-sync-set.ts";
 import type { Replica } from "../../../src/cluster/replication/replica.ts";
 import type { ReplicaHost, Role } from "../../../src/cluster/replication/replica-log.ts";
+import type { StateKey } from "../../../src/cluster/replication/state/replica-state.ts";
 import { Replication } from "../../../src/cluster/replication/replication.ts";
 import { WIRE_VERSION } from "../../../src/cluster/replication/wire.ts";
 import { ClusterView } from "../../../src/cluster/state/cluster-view.ts";
@@ -10,6 +11,7 @@ import { type BrokerRecord, SHAPES } from "../../../src/cluster/state/records.ts
 import { type DiskFaults, type SimDisk, SimLog } from "./sim-log.ts";
 import type { SimNetwork } from "./sim-network.ts";
 import type { SimNode } from "./sim-node.ts";
+import { SimState } from "./sim-state.ts";
 import type { SimWorld } from "./sim-world.ts";
 
 const KEYS = new ClusterKeys("sim");
@@ -27,6 +29,8 @@ export interface BrokerWatch {
   onHighWatermark(broker: SimBroker, sequence: number): void;
   /** @param end the sequence after the last of the messages */
   onAck(broker: SimBroker, messages: readonly number[], end: number): void;
+  /** Changes of the state count: keys, and the versions that they have got. */
+  onStateAck(broker: SimBroker, versions: readonly StateKey[]): void;
 }
 
 /** What every broker of a simulation needs. */
@@ -108,6 +112,7 @@ export class SimBroker implements ReplicaHost {
       name: PARTITION_NAME,
       number: PREFIX,
       log: this.log,
+      state: new SimState(disk.state, node, world.random, site.disk, disk.durability),
       memory: this.log.memory,
       host: this,
     });
@@ -152,6 +157,21 @@ export class SimBroker implements ReplicaHost {
     }
     this.pending.push({ messages, end: this.log.end });
     this.replica.logGrew();
+  }
+
+  /** A client changes the state. What comes of it, the watch hears. @returns the versions that the keys get */
+  changeState(changes: readonly { readonly key: string; readonly value: Buffer | undefined }[]): StateKey[] {
+    const leading = this.replica.leading;
+    if (leading === undefined) return [];
+    const { state, epoch } = leading;
+    const versions = changes.map(({ key, value }): StateKey => {
+      state.change(key, value);
+      return { key, epoch, number: state.number };
+    });
+    state.whenReplicated((failure) => {
+      if (failure === undefined) this.site.watch.onStateAck(this, versions);
+    });
+    return versions;
   }
 
   /** It stops, and says so to nobody but etcd. */

@@ -4,6 +4,7 @@ import type { Epoch } from "../../../src/broker/storage/log/epochs.ts";
 import type { ReplicaLog, ReplicaMemory } from "../../../src/cluster/replication/replica-log.ts";
 import type { Random } from "../../support/random.ts";
 import type { SimNode } from "./sim-node.ts";
+import { SimStateDisk } from "./sim-state.ts";
 
 const MESSAGE_BYTES = 8;
 
@@ -29,6 +30,7 @@ export class SimDisk {
   synced = 0;
   commits: StoredCommit[] = [];
   epochs: Epoch[] = [];
+  readonly state = new SimStateDisk();
 
   constructor(readonly durability: "write" | "fsync") {}
 
@@ -71,6 +73,7 @@ export class SimDisk {
       bytes[random.int(0, bytes.length - 1)] ^= 1 << random.int(0, 7);
       this.commits = [...this.commits.filter(({ commit }) => commit.firstSequence < torn.commit.firstSequence), { ...torn, bytes }];
     }
+    this.state.cutPower(random);
     if (this.durability === "write") this.isWhole = false;
   }
 
@@ -92,6 +95,7 @@ export class SimDisk {
 
   /** What a start does: a torn commit does not count, nor what follows. */
   recover(): void {
+    this.state.cut();
     const damaged = this.commits.find(({ commit, bytes }) => this.isDamaged(commit, bytes));
     if (damaged !== undefined) {
       if (this.reliesOn(damaged.commit)) this.isWhole = false;

@@ -1,0 +1,216 @@
+import type { Peer } from "../peer.ts";
+import type { PartitionParts, ReplicationParts } from "../replica-parts.ts";
+import type { StateChange } from "./replica-state.ts";
+import { STATE_BYTES, type StateFrame, type StateKeys } from "./state-frames.ts";
+import { StateProgress } from "./state-progress.ts";
+
+/** Which replicas count, as the leader knows it. */
+export interface Counted {
+  readonly members: readonly string[];
+  /** Whether something may be answered that all members have. */
+  readonly mayAdvance: boolean;
+  isInSync(uid: string): boolean;
+}
+
+interface Waiting {
+  readonly number: number;
+  readonly done: (failure: Error | undefined) => void;
+}
+
+/**
+ * The state of a partition that this broker leads in one epoch. It numbers the changes, keeps them, and sends them to the followers: of each
+ * key the newest value. A change counts when every member of the in-sync set has it.
+ */
+export class StateLeader {
+  /** Of the last change. The first one of an epoch is 1. */
+  number = 0;
+  /** All changes up to this one are on every member of the in-sync set. */
+  mark = 0;
+  private readonly followers = new Map<string, StateProgress>();
+  /** This broker has stored everything up to this change. */
+  private stored = 0;
+  /** What it has not stored yet. */
+  private readonly unstored = new Map<string, StateChange>();
+  private isStoring = false;
+  private isAsked = false;
+  private isOver = false;
+  private waiting: Waiting[] = [];
+
+  constructor(
+    private readonly epoch: number,
+    private readonly parts: ReplicationParts,
+    private readonly partition: PartitionParts,
+    private readonly counted: Counted,
+  ) {}
+
+  /** Sets a key, or removes it. Changes of one turn go together. */
+  change(key: string, value: Buffer | undefined): void {
+    if (this.isOver) return;
+    this.number++;
+    this.unstored.set(key, { key, epoch: this.epoch, number: this.number, value });
+    for (const follower of this.followers.values()) {
+      follower.waitedMs(this.number - 1, this.nowMs);
+      follower.changed(key, value === undefined);
+    }
+    this.askWork();
+  }
+
+  get(key: string): Buffer | undefined {
+    const unstored = this.unstored.get(key);
+    return unstored === undefined ? this.partition.state.get(key)?.value : unstored.value;
+  }
+
+  /** Calls back when all changes so far are on all replicas that count, or when another broker leads. */
+  whenReplicated(done: (failure: Error | undefined) => void): void {
+    if (this.isOver) done(new Error("another broker leads"));
+    else if (this.mark >= this.number) done(undefined);
+    else this.waiting.push({ number: this.number, done });
+  }
+
+  /** Another broker leads, or none. */
+  stop(): void {
+    this.isOver = true;
+    for (const { done } of this.waiting.splice(0)) done(new Error("another broker leads"));
+  }
+
+  // ---- followers
+
+  /** Who has the partition, but for this broker. */
+  setFollowers(uids: Iterable<string>): void {
+    const known = new Set(uids);
+    for (const uid of this.followers.keys()) if (!known.has(uid)) this.followers.delete(uid);
+    for (const uid of known) if (!this.followers.has(uid)) this.followers.set(uid, new StateProgress(this.nowMs));
+  }
+
+  lost(uid: string): void {
+    this.followers.get(uid)?.forget();
+  }
+
+  onKeys(peer: Peer, frame: StateKeys): void {
+    const follower = this.followers.get(peer.uid);
+    if (follower === undefined) return;
+    follower.onKeys(frame, this.nowMs);
+    for (const { key, value } of this.unstored.values()) follower.changed(key, value === undefined);
+    this.sendTo(peer.uid, follower);
+  }
+
+  /** A follower says up to which change it has everything. */
+  onEnd(uid: string, number: number): void {
+    if (this.followers.get(uid)?.answered(number) === true) this.advance();
+  }
+
+  /** Whether a follower has all that may have been answered. */
+  mayJoin(uid: string): boolean {
+    return this.hasOf(uid) >= this.mark;
+  }
+
+  /** Whether a follower has everything. */
+  isComplete(uid: string): boolean {
+    return this.hasOf(uid) === this.number;
+  }
+
+  /** The change up to which a follower has everything. */
+  hasOf(uid: string): number {
+    return this.followers.get(uid)?.has ?? -1;
+  }
+
+  /** How long a follower has been waited for, ms. */
+  waitedMs(uid: string): number {
+    return this.followers.get(uid)?.waitedMs(this.number, this.nowMs) ?? 0;
+  }
+
+  /** This process stood still. */
+  forgiveSilence(nowMs: number): void {
+    for (const follower of this.followers.values()) follower.waitAnew(nowMs);
+  }
+
+  /** To be called several times a second. */
+  review(): void {
+    this.work();
+    this.advance();
+  }
+
+  /** To be called when other replicas count than before. */
+  advance(): void {
+    const { counted, parts } = this;
+    if (this.isOver || !counted.mayAdvance) return;
+    const mark = counted.members.reduce((low, uid) => Math.min(low, uid === parts.uid ? this.stored : this.hasOf(uid)), this.number);
+    if (mark <= this.mark) return;
+    this.mark = mark;
+    while (this.waiting.length > 0 && this.waiting[0].number <= mark) this.waiting.shift()?.done(undefined);
+  }
+
+  // ---- work at the end of a turn
+
+  private askWork(): void {
+    if (this.isAsked) return;
+    this.isAsked = true;
+    this.parts.clock.callAfterTurn(() => {
+      this.isAsked = false;
+      if (!this.isOver) this.work();
+    });
+  }
+
+  private work(): void {
+    this.store();
+    for (const [uid, follower] of this.followers) this.sendTo(uid, follower);
+  }
+
+  /** Stores what is not stored. Where that fails, review() tries again. */
+  private store(): void {
+    if (this.isStoring || this.unstored.size === 0) return;
+    this.isStoring = true;
+    const { number } = this;
+    const changes = [...this.unstored.values()];
+    this.partition.state.apply(changes, (failure) => {
+      this.isStoring = false;
+      if (failure !== undefined)
+        return this.parts.errors.error(`PARTITION(${this.partition.name}): cannot store its channels: ${failure.message}`);
+      for (const change of changes) if (this.unstored.get(change.key) === change) this.unstored.delete(change.key);
+      if (this.isOver) return;
+      this.stored = number;
+      if (this.unstored.size > 0) this.askWork();
+      this.advance();
+    });
+  }
+
+  private sendTo(uid: string, follower: StateProgress): void {
+    const peer = this.parts.peers.get(uid);
+    if (peer?.isUp !== true) return;
+    const isInSync = this.counted.isInSync(uid);
+    const { catchUp } = this.parts;
+    const tellMore = (after: string) =>
+      peer.send({ kind: "state-more", partition: this.partition.number, epoch: this.epoch, ask: follower.ask, after });
+    while (!peer.isFull && (isInSync || catchUp.hasLeft)) {
+      const keys = follower.next(this.partition.state, tellMore);
+      if (keys === undefined && (!follower.isDone || follower.sent === this.number)) return;
+      const { frame, bytes } = this.frameOf(follower, keys ?? []);
+      if (!isInSync) catchUp.take(bytes);
+      peer.send(frame);
+    }
+  }
+
+  private frameOf(follower: StateProgress, keys: Iterable<string>): { frame: StateFrame; bytes: number } {
+    const changes: StateChange[] = [];
+    let bytes = 0;
+    for (const key of keys) {
+      const change = this.changeOf(key);
+      const size = key.length + (change.value?.length ?? 0);
+      if (bytes > 0 && bytes + size > STATE_BYTES) break;
+      bytes += size;
+      changes.push(change);
+      follower.took(key);
+    }
+    if (follower.isDone) follower.sent = this.number;
+    const number = follower.isDone ? this.number : undefined;
+    return { frame: { kind: "state", partition: this.partition.number, epoch: this.epoch, ask: follower.ask, number, changes }, bytes };
+  }
+
+  private changeOf(key: string): StateChange {
+    return this.unstored.get(key) ?? this.partition.state.get(key) ?? { key, epoch: this.epoch, number: this.number, value: undefined };
+  }
+
+  private get nowMs(): number {
+    return this.parts.clock.steadyMs();
+  }
+}
