@@ -1,6 +1,6 @@
 import type { Role } from "../../../src/cluster/replication/replica-log.ts";
-import { type PartitionRecord, SHAPES } from "../../../src/cluster/state/records.ts";
 import type { StateKey } from "../../../src/cluster/replication/state/replica-state.ts";
+import { type PartitionRecord, SHAPES } from "../../../src/cluster/state/records.ts";
 import { type BrokerWatch, PARTITION_KEY, type SimBroker } from "./sim-broker.ts";
 import type { SimDisk } from "./sim-log.ts";
 import type { SimWorld } from "./sim-world.ts";

@@ -1,8 +1,8 @@
 import type { InSyncSet } from "../../../src/cluster/replication/in-sync-set.ts";
 import type { Replica } from "../../../src/cluster/replication/replica.ts";
 import type { ReplicaHost, Role } from "../../../src/cluster/replication/replica-log.ts";
-import type { StateKey } from "../../../src/cluster/replication/state/replica-state.ts";
 import { Replication } from "../../../src/cluster/replication/replication.ts";
+import type { StateKey } from "../../../src/cluster/replication/state/replica-state.ts";
 import { WIRE_VERSION } from "../../../src/cluster/replication/wire.ts";
 import { ClusterView } from "../../../src/cluster/state/cluster-view.ts";
 import { ClusterKeys } from "../../../src/cluster/state/keys.ts";

@@ -43,7 +43,7 @@ export class StateChecks {
     if (what <= 1) return this.add(broker, channel, listed, random);
     if (what === 2 && listed.length > 0) {
       const [moved, ...others] = listed;
-      return void this.change(broker, [this.entryOf([moved], random), { key: channel, value: valueOf(others, random) }]);
+      return void this.change(broker, [this.entryOf([moved], random), { key: channel, value: valueWith(others, random) }]);
     }
     if (what === 3 && entries.length > 0) {
       const key = random.pick(entries);
@@ -55,7 +55,7 @@ export class StateChecks {
       return void this.change(broker, [{ key, value: undefined }]);
     }
     for (const message of listed) this.taken.add(message);
-    this.change(broker, [{ key: channel, value: random.chance(0.5) ? undefined : valueOf([], random) }]);
+    this.change(broker, [{ key: channel, value: random.chance(0.5) ? undefined : valueWith([], random) }]);
   }
 
   /** Deferred entries that a broker had stored, or was asked to make a while ago. */
@@ -67,13 +67,13 @@ export class StateChecks {
     const message = this.nextNumber++;
     const proposal = random.chance(0.5)
       ? this.entryOf([message], random)
-      : { key: channel, value: valueOf([...listed, message].slice(-20), random) };
+      : { key: channel, value: valueWith([...listed, message].slice(-20), random) };
     if (listed.length >= 20 && proposal.key === channel) this.taken.add(listed[0]);
     for (const { key, epoch, number } of this.change(broker, [proposal])) this.added.set(`${key} ${epoch} ${number}`, message);
   }
 
   private entryOf(messages: readonly number[], random: Random): Proposal {
-    return { key: DEFERRED_PREFIX + String(this.nextNumber++).padStart(8, "0"), value: valueOf(messages, random) };
+    return { key: DEFERRED_PREFIX + String(this.nextNumber++).padStart(8, "0"), value: valueWith(messages, random) };
   }
 
   private change(broker: SimBroker, proposals: readonly Proposal[]): StateKey[] {
@@ -122,7 +122,7 @@ export class StateChecks {
   }
 }
 
-function valueOf(messages: readonly number[], random: Random): Buffer {
+function valueWith(messages: readonly number[], random: Random): Buffer {
   return Buffer.from(`${messages.join(",")};${random.pick(PADDING)}`);
 }
 
