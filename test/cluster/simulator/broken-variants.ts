@@ -24,7 +24,7 @@ interface Inside {
   readonly leading: Leader | undefined;
   readonly isChanging: boolean;
   isWhole: boolean;
-  // Of the state.
+  // Members for the state.
   readonly number: number;
   readonly removed: Set<string>;
   readonly channels: Set<string>;

@@ -54,6 +54,8 @@ export class ThreeBrokers implements BrokerWatch {
 
   onHighWatermark(): void {}
 
+  onStateAck(): void {}
+
   onAck(_broker: SimBroker, messages: readonly number[]): void {
     this.acked.push(...messages);
   }

@@ -22,7 +22,7 @@ interface Waiting {
  * key the newest value. A change counts when every member of the in-sync set has it.
  */
 export class StateLeader {
-  /** Of the last change. The first one of an epoch is 1. */
+  /** The last change has this number. The first one of an epoch is 1. */
   number = 0;
   /** All changes up to this one are on every member of the in-sync set. */
   mark = 0;
