@@ -17,6 +17,7 @@ import { Health } from "./loop/health.ts";
 import { RateSampler } from "./loop/rate-sampler.ts";
 import { EventLoopTurn } from "./loop/turn.ts";
 import type { BrokerOptions } from "./options.ts";
+import { ChannelKeeper } from "./recovery/channel-keeper.ts";
 import { setMisplacedAside } from "./recovery/misplaced.ts";
 import { Recovery } from "./recovery/recovery.ts";
 import { WithoutUnreadable } from "./recovery/without-unreadable.ts";
@@ -170,7 +171,7 @@ export function* openParts(options: BrokerOptions, logger: Logger, environment: 
 
     // From here on each sync of a new file covers its own folder's names; these folders' own names are covered now.
     syncFolders(disk, directory, dataPath);
-    deferred.target = registry;
+    deferred.target = registry.deferredTarget;
     const { startWithoutUnreadable } = options;
     const withoutUnreadable = new WithoutUnreadable(startWithoutUnreadable, disk, logger);
     const recovery = new Recovery(
@@ -194,6 +195,7 @@ export function* openParts(options: BrokerOptions, logger: Logger, environment: 
     const keysRetry = readFailures.retry("idempotency keys", () => keysRetry.run(recoverKeys, isKernelError));
     keysRetry.run(() => withoutUnreadable.run(recoverKeys), isKernelError);
     withoutUnreadable.end();
+    const channelKeeper = new ChannelKeeper({ metadata, deferred, logger, ballast, registry });
     recovery.onOpened = (partition) => partition.skipLost(keys.recheck(partition.id));
     freeSpace.check(turn.steadyMs);
     // What the earlier run wrote last, it may not have synced.
@@ -201,9 +203,22 @@ export function* openParts(options: BrokerOptions, logger: Logger, environment: 
     return {
       ...{ options, logger, rateLimitedLog, tls, authority, locality, turn, chunks, scratch },
       ...{ descriptors, clientDescriptors, openFiles: disk },
-      ...{ metadata, metadataBackup, recovery, recycler, journal, freeSpace, readFailures, checkpointer, deferred, registry, keys },
+      ...{
+        metadata,
+        metadataBackup,
+        ballast,
+        recovery,
+        recycler,
+        journal,
+        freeSpace,
+        readFailures,
+        checkpointer,
+        deferred,
+        registry,
+        keys,
+      },
       ...{ groupSync, acks, publishing, messageControl, deferredControl, health, rates, httpConnections, lock, damage, notes },
-      ...{ tracer, tracing, traceFiles, traceSearch, otlp },
+      ...{ channelKeeper, tracer, tracing, traceFiles, traceSearch, otlp },
     };
   } catch (error) {
     metadata?.close();

@@ -54,7 +54,7 @@ export async function startBroker(
   opened(() => broker.close());
   // Before anybody can ask: what other brokers have as well is not served by this one on its own.
   const member = join?.(broker);
-  broker.cluster = member?.routing;
+  broker.cluster = broker.registry.cluster = member?.routing;
   broker.clusterReport = member?.report;
   broker.listen();
   const where = [`TCP ${listenedOn(options.tcpAddress, broker.tcpPort)}`];

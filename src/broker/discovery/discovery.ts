@@ -7,9 +7,10 @@ import { NSQ_VERSION } from "../../version.ts";
 import type { BrokerOptions } from "../options.ts";
 import type { Channel } from "../topics/channel/channel.ts";
 import type { Topic } from "../topics/topic.ts";
+import type { TopicPartition } from "../topics/topic-partition.ts";
 import type { TopicObserver } from "../topics/topic-registry.ts";
 import { DISCOVERY, type Identity, LookupPeer, type Registrant } from "./lookup-peer.ts";
-import { allLines, changedLines, channelLine, topicLines, type Verb } from "./registrations.ts";
+import { allLines, changedLines, channelLine, leaderLines, topicLines, type Verb } from "./registrations.ts";
 
 /** Topics whose channels are asked for at the same time. Thousands of topics may be created at once. */
 const MAX_QUERIES = 32;
@@ -125,6 +126,7 @@ export class Discovery implements Registrant, TopicObserver {
   }
 
   topicChanged(topic: Topic): void {
+    if (topic.served.length === 0) return;
     for (const peer of this.peers.values()) for (const line of changedLines(topic, peer.knowsPartitions)) peer.queueChange(line);
   }
 
@@ -142,6 +144,10 @@ export class Discovery implements Registrant, TopicObserver {
 
   channelDeleted(channel: Channel): void {
     this.sendChannel("UNREGISTER", channel);
+  }
+
+  leaderChanged(partition: TopicPartition): void {
+    for (const peer of this.peers.values()) for (const line of leaderLines(partition, peer.knowsPartitions)) peer.queueChange(line);
   }
 
   private sendTopic(verb: Verb, topic: Topic): void {

@@ -76,13 +76,20 @@ export function partitionToPublish(call: HttpCall, topic: Topic, key: Uint8Array
 
 /** The partition that a call for one of them is about: the first, unless the argument `partition` names one. @throws as partitionArgument() */
 export function onePartition(call: HttpCall, topic: Topic): TopicPartition {
-  return partitionArgument(call, topic) ?? topic.partitions[0];
+  return partitionArgument(call, topic) ?? topic.served[0] ?? topic.partitions[0];
 }
 
 /** What a channel has of the partition that the argument `partition` names; of all without one. @throws as partitionArgument() */
 export function partsArgument(call: HttpCall, channel: Channel): readonly ChannelPartition[] {
   const partition = partitionArgument(call, channel.topic);
-  return partition === undefined ? channel.partitions : [channel.partIn(partition)];
+  return partition === undefined ? channel.partitions : [partHere(channel, partition)];
+}
+
+/** What a channel has of a partition. @throws Refusal 409 PARTITION_NOT_HERE if another broker leads it */
+export function partHere(channel: Channel, { index }: TopicPartition): ChannelPartition {
+  const part = channel.partAt(index);
+  if (part === undefined) throw new Refusal(409, "PARTITION_NOT_HERE");
+  return part;
 }
 
 /** An existing channel, for a call that is about all its partitions. @throws as existingChannel(), and if there is no such partition */
@@ -128,7 +135,7 @@ function partitionsOf(call: HttpCall, topic: Topic, position: LogPosition): read
   const named = partitionArgument(call, topic);
   if (named !== undefined) return [named];
   const { kind } = position;
-  if (topic.partitions.length === 1 || kind === "beginning" || kind === "end" || kind === "time") return topic.partitions;
+  if (topic.partitions.length === 1 || kind === "beginning" || kind === "end" || kind === "time") return topic.served;
   if (kind === "id") return [messageOfId(topic, position.id)?.partition ?? topic.partitions[0]];
   throw new Refusal(400, "MISSING_ARG_PARTITION");
 }

@@ -4,7 +4,7 @@ import type { ChannelPartition } from "../topics/channel/channel-partition.ts";
 import { messageOfInternalId } from "../topics/inspect/internal-id.ts";
 import { messageOfId } from "../topics/inspect/log-position.ts";
 import type { TopicPartition } from "../topics/topic-partition.ts";
-import { existingChannel, partitionArgument } from "./arguments.ts";
+import { existingChannel, partHere, partitionArgument } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
 import { operatorName } from "./origin.ts";
 import { deferral } from "./pub.ts";
@@ -71,7 +71,7 @@ function released(channel: Channel, { partition, sequence }: { partition: TopicP
   if (sequence >= partition.log.committedNext) throw new Refusal(404, "MESSAGE_NOT_FOUND");
   // The topic is paused, so the channel has not got the message yet.
   if (sequence >= partition.released) throw new Refusal(409, "MESSAGE_NOT_IN_CHANNEL");
-  return { part: channel.partIn(partition), sequence };
+  return { part: partHere(channel, partition), sequence };
 }
 
 function logAction(call: HttpCall, channel: Channel, what: string): void {

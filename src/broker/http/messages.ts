@@ -10,7 +10,15 @@ import { messageOfId } from "../topics/inspect/log-position.ts";
 import { freshRanges, type MessageState, type MessageStatus, messageStatus, messagesIn } from "../topics/inspect/message-status.ts";
 import type { Topic } from "../topics/topic.ts";
 import type { TopicPartition } from "../topics/topic-partition.ts";
-import { existingChannel, existingTopic, onePartition, type PartitionPosition, partitionArgument, positionArgument } from "./arguments.ts";
+import {
+  existingChannel,
+  existingTopic,
+  onePartition,
+  type PartitionPosition,
+  partHere,
+  partitionArgument,
+  positionArgument,
+} from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
 import { formatArgument, isoTime, limitArgument, MessageList, messageJson, PAGE_READS, statusJson } from "./message-json.ts";
 
@@ -89,7 +97,7 @@ export function oneMessage(call: HttpCall): Response {
  */
 export function channelMessages(call: HttpCall): Response {
   const whole = existingChannel(call);
-  const channel = whole.partIn(onePartition(call, whole.topic));
+  const channel = partHere(whole, onePartition(call, whole.topic));
   const state = call.query.get("state");
   if (state === undefined) throw new Refusal(400, "MISSING_ARG_STATE");
   const list = new MessageList(formatArgument(call), limitArgument(call));

@@ -3,7 +3,7 @@ import type { Channel } from "../topics/channel/channel.ts";
 import type { Discarded } from "../topics/channel/discarded.ts";
 import { parseConsumeOffset } from "../topics/inspect/log-position.ts";
 import { seekPreview } from "../topics/inspect/seek-preview.ts";
-import { existingChannel, type PartitionPosition, positionsArgument, positionsOf } from "./arguments.ts";
+import { existingChannel, type PartitionPosition, partHere, positionsArgument, positionsOf } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
 
 /** Longer than any body with an offset. */
@@ -20,7 +20,7 @@ export function previewSeek(call: HttpCall): Response {
   const channel = existingChannel(call);
   const positions = positionsArgument(call, channel.topic, "to");
   const previews = positions.map(({ partition, sequence }) => {
-    const part = channel.partIn(partition);
+    const part = partHere(channel, partition);
     return { partition: partition.index, sequence, current: part.depth, ...seekPreview(part, sequence) };
   });
   const sum = (read: (preview: (typeof previews)[number]) => number) => previews.reduce((all, preview) => all + read(preview), 0);
@@ -53,7 +53,7 @@ export async function setOffset(call: HttpCall): Promise<Response> {
 function move(channel: Channel, positions: readonly PartitionPosition[]): Response {
   let failure: unknown;
   const moved = positions.map(({ partition, sequence }) => {
-    const part = channel.partIn(partition);
+    const part = partHere(channel, partition);
     const { discarded } = seekPreview(part, sequence);
     try {
       part.seek(sequence);

@@ -1,3 +1,4 @@
+import { isEphemeral, isValidName } from "../../frame/names.ts";
 import { empty, json, Refusal } from "../../http/server/reply.ts";
 import { TOPIC_FLAGS } from "../../http/topic-flags.ts";
 import { MAX_PARTITIONS } from "../storage/metadata/partition-name.ts";
@@ -11,8 +12,14 @@ import type { HttpCall } from "./call.ts";
  * partitions, if it has fewer, and the settings that are given. `partitions` are those that this broker gets; a lookup server gives it
  * where the others are at other brokers.
  */
-export function createTopic(call: HttpCall): Response {
+export async function createTopic(call: HttpCall): Promise<Response> {
   const { query, broker } = call;
+  const ofCluster = query.get("topic") ?? "";
+  if (broker.cluster !== undefined && isValidName(ofCluster) && !isEphemeral(ofCluster) && !broker.registry.topics.has(ofCluster)) {
+    const failure = await broker.cluster.create(ofCluster);
+    if (failure !== undefined) throw failure;
+    return empty();
+  }
   const isPlain = [...Object.keys(TOPIC_FLAGS), "partition_num", "channel_order"].every((argument) => query.get(argument) === undefined);
   if (isPlain) {
     topicToPublish(call);

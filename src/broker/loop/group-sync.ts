@@ -102,7 +102,10 @@ export class GroupSync {
     const { clock, deferred, keys, turn, checkpointer } = this.parts;
     this.failure = failure;
     this.durations.record(clock.steadyMs() - round.sinceMs);
-    for (const partition of round.partitions) partition.syncFailure = round.logs.get(partition) ?? round.keys;
+    for (const partition of round.partitions) {
+      partition.syncFailure = round.logs.get(partition) ?? round.keys;
+      partition.replicated?.[0].onGrew();
+    }
     const refusal = round.entries ?? round.keys;
     keys.syncEnded(turn.agingMs, refusal);
     checkpointer.syncEnded(round.entries === undefined);

@@ -46,7 +46,7 @@ export class DeferredRecovery {
     let tally = new EntryTally(this.registry);
     this.parts.deferred.recover(
       (entry, sequence) => {
-        if (this.registry.isWaiting(entry.topicId)) return undefined;
+        if (this.registry.waitingTopics.hasTopic(entry.topicId)) return undefined;
         return this.hasJoined(entry, sequence, tally);
       },
       (entry) => tally.add(entry),
@@ -131,8 +131,8 @@ export class DeferredRecovery {
       const channel = entry.kind === KIND_PUBLISH ? undefined : this.registry.channelPartitions.get(entry.channelId);
       const repeated = channel === undefined ? undefined : stored.get(channel)?.repeated;
       const known = repeated?.get(entry.sequence);
-      if (known === undefined || !this.registry.wanted(entry)) return;
-      if (known >= 0) this.registry.supersede(Math.min(known, entry.number));
+      if (known === undefined || !this.registry.deferredTarget.wanted(entry)) return;
+      if (known >= 0) this.registry.deferredTarget.supersede(Math.min(known, entry.number));
       repeated?.set(entry.sequence, Math.max(known, entry.number));
     };
     try {

@@ -33,7 +33,7 @@ export class EntryTally {
       else numbers.push(entry.number);
       return;
     }
-    if (!this.registry.wanted(entry)) return;
+    if (!this.registry.deferredTarget.wanted(entry)) return;
     const channel = this.registry.channelPartitions.get(entry.channelId);
     if (channel !== undefined) this.addSequence(channel, entry.sequence);
   }
@@ -65,7 +65,7 @@ export class EntryTally {
 
 /** Whether an entry's topic or channel exists, or may exist: it is not open yet. */
 export function isClaimed(registry: TopicRegistry, entry: StoredEntry): boolean {
-  if (registry.waits(entry)) return true;
+  if (registry.waitingTopics.hasOwnerOf(entry)) return true;
   return entry.kind === KIND_PUBLISH
     ? registry.partitionById(entry.topicId) !== undefined
     : registry.channelPartitions.has(entry.channelId);

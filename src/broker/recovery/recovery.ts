@@ -165,7 +165,7 @@ export class Recovery {
       },
     };
     this.toOpen.add(topic);
-    this.registry.addWaiting(topic);
+    this.registry.waitingTopics.add(topic);
   }
 
   /** Opens a topic, a partition at a step. Whatever it fails at, the topic waits. @throws StartError at the start */
@@ -185,7 +185,7 @@ export class Recovery {
       return;
     }
     this.toOpen.delete(topic);
-    this.registry.removeWaiting(topic);
+    this.registry.waitingTopics.remove(topic);
     topic.retry.succeeded();
     if (this.started) this.announce(opened);
   }

@@ -2,6 +2,7 @@ import type { Logger } from "../../base/logger.ts";
 import type { ScratchBuffer } from "../../base/scratch-buffer.ts";
 import type { ClientAcks } from "../acks/group-commit.ts";
 import type { Authority } from "../auth/authority.ts";
+import type { ClusterRouting } from "../cluster-routing.ts";
 import type { BrokerOptions } from "../options.ts";
 import type { ChunkPool } from "../storage/log/chunk.ts";
 import type { TopicSettings } from "../storage/metadata/topic-settings.ts";
@@ -26,6 +27,8 @@ export interface ClientServices {
     /** The topic whose name is in [from, to), if there is one. The look-up makes no string. */
     knownTopic(bytes: Uint8Array, from: number, to: number): Topic | undefined;
     readonly topics: ReadonlyMap<string, Topic>;
+    /** Undefined: the broker is alone. */
+    readonly cluster: ClusterRouting | undefined;
     /** An existing topic, or a new one. The caller has checked the name. @throws PublishError when it cannot be made */
     topic(name: string): Topic;
     /** A topic with a number of partitions. @throws PublishError when it cannot be made */

@@ -1,12 +1,20 @@
 import type { Line } from "../../frame/line.ts";
 import { DRAINING, PublishError } from "../acks/pending-publish.ts";
 import type { TopicSettings } from "../storage/metadata/topic-settings.ts";
+import { NotLedHere } from "../topics/not-led-here.ts";
 import type { Topic } from "../topics/topic.ts";
 import type { ClientServices } from "./client-services.ts";
 
 /** The topics of the broker, as one client finds and makes them. */
 export class ClientTopics {
-  constructor(private readonly services: Pick<ClientServices, "registry" | "publishing">) {}
+  /** The topic of the cluster that a command of the client has waited for. */
+  private awaited = "";
+
+  /** @param resume runs the command again that waits */
+  constructor(
+    private readonly services: Pick<ClientServices, "registry" | "publishing">,
+    private readonly resume: () => void,
+  ) {}
 
   /** The broker is drained: nobody may subscribe. */
   get isDraining(): boolean {
@@ -22,6 +30,23 @@ export class ClientTopics {
   open(name: string): Topic {
     if (this.isDraining) throw new PublishError(DRAINING);
     return this.services.registry.topic(name);
+  }
+
+  /**
+   * Whether a command is to wait, as a topic that it needs is not here and may yet come: it is made in the cluster, or gets a leader. A command
+   * waits once.
+   */
+  awaits(error: unknown): boolean {
+    const { cluster } = this.services.registry;
+    if (!(error instanceof NotLedHere) || cluster === undefined) return false;
+    const isSecond = this.awaited === error.topic;
+    this.awaited = isSecond ? "" : error.topic;
+    const routed = cluster.topic(error.topic);
+    const isLed =
+      routed !== undefined && Array.from({ length: routed.partitions }, (_, i) => i).every((i) => routed.leader(i) !== undefined);
+    if (isSecond || isLed) return false;
+    void cluster.create(error.topic).then(() => this.resume());
+    return true;
   }
 
   /**

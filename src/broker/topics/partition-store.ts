@@ -196,6 +196,27 @@ export class PartitionStore {
     }
   }
 
+  /**
+   * Removes some partitions of a topic. Should the power fail before their folders are renamed, the next start takes them up without rows,
+   * and they are dropped again.
+   *
+   * @param settings of the topic without them
+   */
+  drop(topic: string, partitions: readonly TopicPartition[], settings: TopicSettings): void {
+    const { metadata, ballast, logger } = this.parts;
+    try {
+      metadata.changeAll(() => {
+        for (const { id, number, log } of partitions) metadata.removeTopic(id, number, log.next);
+        metadata.topicSettings.save(topic, settings);
+      }, true);
+    } catch (error) {
+      logger.error(`TOPIC(${topic}): cannot drop partitions: ${(error as Error).message}`, { topic });
+      throw new OperatorError("NOT_STORED");
+    }
+    for (const partition of partitions) ballast.use(() => partition.log.files?.moveTo(deletedFolder(this.directory, partition.id)));
+    this.folders.sync(() => {});
+  }
+
   private removeRows(topic: string, partitions: readonly TopicPartition[]): void {
     const { metadata } = this.parts;
     metadata.changeAll(() => {

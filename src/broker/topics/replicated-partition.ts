@@ -1,9 +1,11 @@
 import type { GroupCommit } from "../acks/group-commit.ts";
-import type { PendingPublish, Replicated } from "../acks/pending-publish.ts";
+import { type PendingPublish, PublishError, type Replicated } from "../acks/pending-publish.ts";
 import type { KeyStore } from "../storage/idempotency/key-store.ts";
 import type { MetadataStore } from "../storage/metadata/metadata-store.ts";
 import type { TopicPartition } from "./topic-partition.ts";
 import type { Turn } from "./turn.ts";
+
+const NOT_LED = new PublishError("this broker does not lead the partition");
 
 /** What a replicated partition works with. */
 export interface ReplicatedPartitionParts {
@@ -21,6 +23,16 @@ export interface ReplicatedPartitionParts {
 export class ReplicatedPartition implements Replicated {
   /** Why publishes are refused that are not on the replicas. */
   replicaFailure: Error | undefined;
+  /** This broker leads it: its channels are here. */
+  leads = true;
+  /** Why it takes no publish now, though this broker leads it; undefined: it does. */
+  refusal: () => Error | undefined = () => undefined;
+  /** Another broker is about to lead it: publishes wait for that one. */
+  isHandedOver: () => boolean = () => false;
+  /** While another broker leads it: the first sequence that channels may still need. */
+  keptFrom: () => number = () => this.partition.log.startSequence;
+  /** Called when its log has more, in its file or on the disk. */
+  onGrew: () => void = () => {};
 
   constructor(
     private readonly partition: TopicPartition,
@@ -35,6 +47,28 @@ export class ReplicatedPartition implements Replicated {
   /** Messages below this sequence are on all replicas that count. */
   get releasable(): number {
     return this.partition.releasable;
+  }
+
+  /** It takes publishes, and its messages are delivered. */
+  get isServing(): boolean {
+    return this.leads && !this.isHandedOver();
+  }
+
+  /** Why nothing may be published to it now. */
+  get publishRefusal(): Error | undefined {
+    return this.leads ? this.refusal() : NOT_LED;
+  }
+
+  /** What was published is committed. With fsync it counts once it is on the disk. */
+  committed(): void {
+    if (this.partition.fsync) this.requestSync();
+    this.onGrew();
+  }
+
+  /** The log has more of the leader's. */
+  appended(): void {
+    if (this.partition.fsync) this.requestSync();
+    this.partition.markTrimmable();
   }
 
   /** All replicas that count have the messages below a sequence. It may be lower than before: a new leader may know of less. */
@@ -85,5 +119,24 @@ export class ReplicatedPartition implements Replicated {
     log.files?.syncs.onSaved(sequence);
     for (const channel of partition.channels.values()) channel.backlog.unskipFrom(sequence);
     partition.deferredPublishes.onTruncated(sequence);
+  }
+
+  /**
+   * Removes all messages, and goes on at a sequence: what a new leader has begins there. There must be no channels.
+   *
+   * @throws as truncateTo()
+   */
+  restartAt(sequence: number, position: number): void {
+    const { partition, parts } = this;
+    const { log, id } = partition;
+    if (this.replicaFailure === undefined || partition.channels.size > 0) throw new Error(`${partition.name} is in use`);
+    const { startSequence: start } = log;
+    if ((log.files?.syncs.savedSequence ?? 0) > Math.min(start, sequence))
+      parts.metadata.changeAll(() => parts.metadata.saveSynced(id, Math.min(start, sequence)), true);
+    parts.keys.voidFrom(id, start, parts.turn.agingMs);
+    partition.deferredPublishes.onTruncated(start);
+    log.restartAt(sequence, position);
+    log.files?.syncs.onSaved(Math.min(start, sequence));
+    partition.restartedAt(sequence);
   }
 }

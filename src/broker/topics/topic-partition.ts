@@ -5,7 +5,6 @@ import type { Durability } from "../options.ts";
 import { locateFrom } from "../storage/log/records.ts";
 import type { Retention } from "../storage/log/retention.ts";
 import type { TopicLog } from "../storage/log/topic-log.ts";
-import { MEMORY_TOPIC_RESERVE } from "../storage/metadata/metadata-store.ts";
 import { partitionName } from "../storage/metadata/partition-name.ts";
 import { DETAIL_TOO_MANY, DETAIL_TOPIC_EMPTIED } from "../trace/record.ts";
 import type { TopicTrace } from "../trace/topic-trace.ts";
@@ -14,6 +13,7 @@ import { ChannelPartition } from "./channel/channel-partition.ts";
 import { channelRow } from "./channel/channel-row.ts";
 import type { PartitionChange } from "./checkpointer.ts";
 import { DeferredPublishes } from "./deferred-publishes.ts";
+import { MemoryBound } from "./memory-bound.ts";
 import { RepeatCommit } from "./repeat-commit.ts";
 import type { ReplicatedPartition } from "./replicated-partition.ts";
 import type { Topic } from "./topic.ts";
@@ -25,8 +25,6 @@ import type { TopicRegistry } from "./topic-registry.ts";
 const IDLE_MS = 10_000;
 /** How often a topic that keeps finished messages for a time checks whether some are too old. */
 const RETENTION_REVIEW_MS = 1000;
-/** How many messages an ephemeral topic keeps at least while it is withheld: its consumers may be ready for them. */
-const WITHHELD_MESSAGES = 10_000;
 
 /** Where a channel that is made begins in a partition. */
 export interface ChannelStart {
@@ -94,7 +92,8 @@ export class TopicPartition implements Committed {
   private uncommittedBytes = 0;
   private lastActiveMs = 0;
   private shrunk = true;
-  private reservedSequence: number;
+  /** Undefined: its messages are on the disk. */
+  private readonly memory: MemoryBound | undefined;
 
   /**
    * @param index among the topic's partitions
@@ -116,7 +115,7 @@ export class TopicPartition implements Committed {
     this.nameCrc = Bun.hash.crc32(this.name);
     this.released = log.committedNext;
     this.releasedPosition = log.committedEnd;
-    this.reservedSequence = log.next + MEMORY_TOPIC_RESERVE;
+    this.memory = this.ephemeral ? new MemoryBound(this, parts) : undefined;
     if (log.files !== undefined) log.files.finishedBelow = () => this.floor;
     this.applyRetention();
     this.restoreDurability(undefined);
@@ -138,6 +137,11 @@ export class TopicPartition implements Committed {
   replicate(replica: ReplicatedPartition, releasable: number): void {
     [this.replicated, this.releasable, this.waitsFor] = [[replica], releasable, WAITS_FOR_REPLICAS];
     this.log.catchUp();
+  }
+
+  /** Its messages are delivered, and it takes publishes: it is this broker's alone, or this one leads it. */
+  get serving(): boolean {
+    return this.replicated?.[0].isServing ?? true;
   }
 
   /** How long finished messages are kept, and whether that was set for its topic. */
@@ -175,7 +179,7 @@ export class TopicPartition implements Committed {
   }
 
   /** Messages in the log that were not released to the channels. */
-  private get waiting(): number {
+  get waiting(): number {
     const { log, released } = this;
     const waiting = log.committedNext - released;
     return waiting === 0 || log.files === undefined ? waiting : waiting - log.files.reader.missingFrom(released);
@@ -248,10 +252,10 @@ export class TopicPartition implements Committed {
     this.uncommittedBytes = 0;
     // After the next sync the deferred store notes that what joined the log is on the disk: that sync has to cover this log.
     if (this.fsync || this.deferredPublishes.joiningCount > 0) this.parts.turn.queueSync(this);
-    if (this.fsync) this.replicated?.[0].requestSync();
+    this.replicated?.[0].committed();
     if (this.deferredPublishes.joiningCount > 0) this.deferredPublishes.confirmJoined();
     this.releaseToChannels();
-    if (this.ephemeral) this.boundMemory();
+    this.memory?.enforce();
   }
 
   /**
@@ -338,7 +342,7 @@ export class TopicPartition implements Committed {
   endWithholding(): void {
     this.withheld = false;
     this.releaseToChannels();
-    if (this.ephemeral) this.boundMemory();
+    this.memory?.enforce();
   }
 
   /** Whether messages are released to nobody now: the next channel gets them, too. */
@@ -380,6 +384,7 @@ export class TopicPartition implements Committed {
 
   /** Every channel has finished all messages below this sequence, and needs none of them should the power be cut. */
   private get floor(): number {
+    if (this.replicated?.[0].leads === false) return this.replicated[0].keptFrom();
     let floor = this.released;
     for (const { floor: finished, deferrals } of this.channels.values()) floor = Math.min(floor, finished, deferrals.moves.keptFrom);
     return floor;
@@ -389,7 +394,7 @@ export class TopicPartition implements Committed {
   trimLog(): void {
     this.trimQueued = false;
     if (this.deleted) return;
-    let position = this.releasedPosition;
+    let position = this.replicated?.[0].leads === false ? this.log.committedEnd : this.releasedPosition;
     for (const channel of this.channels.values()) if (channel.position < position) position = channel.position;
     this.log.trim(position, this.floor, this.parts.turn.agingMs);
   }
@@ -426,24 +431,19 @@ export class TopicPartition implements Committed {
     for (const channel of this.channels.values()) channel.markDirty();
   }
 
-  /**
-   * An ephemeral topic keeps its newest --mem-queue-size messages for its first channel, and while it is paused. What was
-   * released, its channels bound themselves (channel/lag-bound.ts).
-   */
-  private boundMemory(): void {
-    const { memQueueSize } = this.parts.options;
-    const excess = this.waiting - (this.withheld ? Math.max(memQueueSize, WITHHELD_MESSAGES) : memQueueSize);
-    if (excess > 0) {
-      // Channels can have messages to skip here only while the topic is paused or withheld.
-      for (const channel of this.channels.values()) channel.skipUncounted(this.released, this.released + excess);
-      this.trace?.discarded(this.released, excess, DETAIL_TOO_MANY);
-      this.released += excess;
-      this.releasedPosition = this.log.locate(this.released);
-      this.markTrimmable();
-    }
-    if (this.log.next + MEMORY_TOPIC_RESERVE / 2 > this.reservedSequence) {
-      this.reservedSequence = this.log.next + MEMORY_TOPIC_RESERVE;
-      this.parts.metadata.numbers.reserve(this.number, this.reservedSequence);
-    }
+  /** Its log has no messages, and goes on at a sequence. */
+  restartedAt(sequence: number): void {
+    this.released = this.releasable = sequence;
+    this.releasedPosition = this.log.committedEnd;
+  }
+
+  /** The first messages that were released to no channel are dropped. */
+  dropOldest(count: number): void {
+    // Channels can have messages to skip here only while the topic is paused or withheld.
+    for (const channel of this.channels.values()) channel.skipUncounted(this.released, this.released + count);
+    this.trace?.discarded(this.released, count, DETAIL_TOO_MANY);
+    this.released += count;
+    this.releasedPosition = this.log.locate(this.released);
+    this.markTrimmable();
   }
 }

@@ -1,8 +1,6 @@
 import { isEphemeral } from "../../frame/names.ts";
 import { EXITING, PublishError } from "../acks/pending-publish.ts";
-import { type EntryOwnerIds, KIND_PUBLISH, type StoredEntry } from "../storage/deferred/entry.ts";
-import type { DeliveryTarget } from "../storage/deferred/loader.ts";
-import type { StoredMessage } from "../storage/deferred/stored-message.ts";
+import type { ClusterRouting } from "../cluster-routing.ts";
 import type { KeyedTopic } from "../storage/idempotency/key-file.ts";
 import type { LogFiles, LogFilesOptions } from "../storage/log/log-files.ts";
 import type { Retention } from "../storage/log/retention.ts";
@@ -11,19 +9,19 @@ import { parsePartitionName } from "../storage/metadata/partition-name.ts";
 import { PLAIN_TOPIC, type TopicSettings } from "../storage/metadata/topic-settings.ts";
 import type { Channel } from "./channel/channel.ts";
 import type { ChannelPartition } from "./channel/channel-partition.ts";
+import { DeferredTarget } from "./deferred-target.ts";
 import { NameTable } from "./name-table.ts";
+import { NotLedHere } from "./not-led-here.ts";
 import { type KnownIdentity, type MadePartition, PartitionStore } from "./partition-store.ts";
 import { RetiredTotals } from "./retired-totals.ts";
 import { Topic } from "./topic.ts";
 import { TopicPartition } from "./topic-partition.ts";
 import type { RegistryParts } from "./topic-parts.ts";
 import { type PartitionOrigins, planTopic, type TopicPlan } from "./topic-plan.ts";
-import { TopicWaits, type WaitingTopic } from "./waiting-topic.ts";
+import { type WaitingTopic, WaitingTopics } from "./waiting-topic.ts";
 
 /** An adopted topic withholds its messages this long, so that consumers can create its channels again. */
 export const WITHHOLD_ADOPTED_MS = 60_000;
-/** A message that falls due for a topic that is not open yet is looked at again after this long. */
-const WAITING_RETRY_MS = 1000;
 /** First id of topics and channels that have no row in the metadata store, and so are gone with the process. */
 const FIRST_MEMORY_ID = 2 ** 31;
 
@@ -38,17 +36,21 @@ export interface TopicObserver {
   topicDeleted(topic: Topic): void;
   channelCreated(channel: Channel): void;
   channelDeleted(channel: Channel): void;
+  /** A partition that other brokers have as well is led here now, or no more: `ReplicatedPartition.leads`. */
+  leaderChanged(partition: TopicPartition): void;
 }
 
 /** Holds all topics and channels of a broker, creates and deletes them. Those that an earlier run left are added by recovery/. */
-export class TopicRegistry implements DeliveryTarget {
+export class TopicRegistry {
   readonly topics = new Map<string, Topic>();
   /** By the ids of their rows. */
   readonly channelPartitions = new Map<number, ChannelPartition>();
   observer: TopicObserver | undefined;
   readonly retired = new RetiredTotals();
-  /** Topics of an earlier run that could not be opened yet, by name. */
-  readonly waiting = new Map<string, WaitingTopic>();
+  /** What of earlier runs cannot be used yet, and what another broker leads. */
+  readonly waitingTopics = new WaitingTopics((id) => this.partitionsById.has(id));
+  /** Where topics are made that this broker does not have; undefined: here, as the broker is alone. */
+  cluster: ClusterRouting | undefined;
   /** Why no topic may be created: the folders of earlier topics are not known yet. */
   creationRefusal: Error | undefined;
   /** Damaged regions of logs, and damaged rows of the metadata store, that were skipped since the broker started. */
@@ -57,11 +59,8 @@ export class TopicRegistry implements DeliveryTarget {
   /** By the ids of their rows. */
   private readonly partitionsById = new Map<number, TopicPartition>();
   private readonly topicsByName = new NameTable();
-  /** Numbers of entries in the deferred store that a later entry of the same message replaces. */
-  private readonly superseded = new Set<number>();
-  /** Ids of the topics that wait, and of their channels. */
-  private readonly waitingTopicIds = new Set<number>();
-  private readonly waitingChannelIds = new Set<number>();
+  /** Where the deferred store delivers to. */
+  readonly deferredTarget: DeferredTarget;
   /** Partitions whose messages wait until their channels are created again: see adopt(). */
   private readonly adopted: TopicPartition[] = [];
   private readonly store: PartitionStore;
@@ -74,6 +73,7 @@ export class TopicRegistry implements DeliveryTarget {
     private readonly directory: string,
   ) {
     this.store = new PartitionStore(parts, directory);
+    this.deferredTarget = new DeferredTarget(this, parts);
     if (parts.options.durability === "fsync") this.makeStoresDurable();
   }
 
@@ -81,6 +81,11 @@ export class TopicRegistry implements DeliveryTarget {
   close(): void {
     this.closed = true;
     this.store.close();
+  }
+
+  /** Topics of an earlier run that could not be opened yet, by name. */
+  get waiting(): ReadonlyMap<string, WaitingTopic> {
+    return this.waitingTopics.byName;
   }
 
   /** All partitions of all topics. */
@@ -153,6 +158,26 @@ export class TopicRegistry implements DeliveryTarget {
     return true;
   }
 
+  /**
+   * Removes some of the partitions that this broker has of a topic, with their files: other brokers have them. They have no channels here.
+   *
+   * @throws OperatorError NOT_STORED if the metadata store did not take it; what the disk throws: the next start removes the files
+   */
+  dropPartitions(topic: Topic, dropped: readonly TopicPartition[]): void {
+    const kept = topic.partitions.filter((partition) => !dropped.includes(partition));
+    if (kept.length === 0) {
+      this.deleteTopic(topic.name);
+      return;
+    }
+    const settings = { ...topic.settings, held: kept.map(({ index }) => index) };
+    this.store.drop(topic.name, dropped, settings);
+    topic.settings = settings;
+    for (const partition of dropped) {
+      this.forgetPartition(partition, false);
+      this.store.removeFiles(partition);
+    }
+  }
+
   /** Damaged regions of a partition's log that were skipped since the broker started. @param name of its row */
   corruptRegionsIn(name: string): number {
     return this.corruptRegionsOf.get(name) ?? 0;
@@ -176,6 +201,21 @@ export class TopicRegistry implements DeliveryTarget {
     this.observer?.channelDeleted(channel);
   }
 
+  /** Another broker leads a partition: what a channel has of it is used no more. A channel that has nothing else is not here any more. */
+  putAway(part: ChannelPartition): void {
+    const { channel, partition } = part;
+    for (const consumer of channel.consumers) part.removeConsumer(consumer);
+    this.parts.checkpointer.saveChannel(part);
+    this.channelPartitions.delete(part.id);
+    partition.channels.delete(channel.name);
+    channel.forgetPartition(partition);
+    part.delete(true);
+    if (channel.partitions.length > 0) return;
+    partition.topic.channels.delete(channel.name);
+    channel.closeConsumers();
+    this.observer?.channelDeleted(channel);
+  }
+
   /** Opens what a channel that an earlier run left has of a partition. */
   restoreChannel(partition: TopicPartition, id: number, name: string, floor: number): ChannelPartition {
     const channel = partition.topic.restoredChannel(name);
@@ -193,7 +233,7 @@ export class TopicRegistry implements DeliveryTarget {
    */
   had({ id, nameCrc }: KeyedTopic, sequence: number): boolean | undefined {
     const partition = this.partitionsById.get(id);
-    if (partition === undefined && this.isWaiting(id)) return undefined;
+    if (partition === undefined && this.waitingTopics.hasTopic(id)) return undefined;
     if (partition === undefined || (nameCrc !== undefined && partition.nameCrc !== nameCrc)) return false;
     const { log } = partition;
     return sequence < log.firstOfRun && (sequence < log.startSequence || log.files?.survivedRestart(sequence) === true);
@@ -205,11 +245,13 @@ export class TopicRegistry implements DeliveryTarget {
   private createTopic(name: string, plan: TopicPlan): Topic {
     if (this.closed) throw new PublishError(EXITING);
     if (this.creationRefusal !== undefined) throw new PublishError(this.creationRefusal.message);
+    if (plan.origins === undefined && this.cluster !== undefined && !isEphemeral(name)) throw new NotLedHere(name);
     const made = this.store.make(name, plan, this.newMemoryId, () => {});
     const [{ topic }] = this.openNew(name, made, PLAIN_TOPIC);
     topic.settings = plan.settings;
     this.parts.logger.info(`TOPIC(${name}): created${made.length > 1 ? ` with ${made.length} partitions` : ""}`, { topic: name });
-    this.observer?.topicCreated(topic);
+    // A lookup hears of a replica when this broker leads it.
+    if (plan.origins === undefined) this.observer?.topicCreated(topic);
     return topic;
   }
 
@@ -310,42 +352,13 @@ export class TopicRegistry implements DeliveryTarget {
     return partition;
   }
 
-  // ---- topics that are not open yet
-
-  /** Notes a topic that an earlier run left and that cannot be opened yet. Its deferred messages wait with it. */
-  addWaiting(topic: WaitingTopic): void {
-    if (!this.waiting.has(topic.name)) this.waiting.set(topic.name, topic);
-    for (const id of topic.ids) this.waitingTopicIds.add(id);
-    for (const id of topic.channelIds) this.waitingChannelIds.add(id);
-  }
-
-  /** A topic does not wait any more: it was opened, or it turned out to be deleted. */
-  removeWaiting(topic: WaitingTopic): void {
-    if (this.waiting.get(topic.name) === topic) this.waiting.delete(topic.name);
-    for (const id of topic.ids) this.waitingTopicIds.delete(id);
-    for (const id of topic.channelIds) this.waitingChannelIds.delete(id);
-  }
-
-  /** Whether the topic of an id is not open yet. Where the id of one that waits is not known, that may be any topic that is not there. */
-  isWaiting(topicId: number): boolean {
-    if (this.waitingTopicIds.size === 0) return false;
-    return this.waitingTopicIds.has(topicId) || (this.waitingTopicIds.has(0) && !this.partitionsById.has(topicId));
-  }
-
-  /** Whether the topic or channel of an entry in the deferred store is not open yet. */
-  waits({ topicId, channelId }: EntryOwnerIds): boolean {
-    if (this.waitingTopicIds.size === 0) return false;
-    return channelId === 0 ? this.isWaiting(topicId) : this.waitingChannelIds.has(channelId);
-  }
-
   /** @throws TopicWaits if the topic of a name cannot be opened yet */
   checkWaiting(name: string): void {
-    const waiting = this.waiting.size === 0 ? undefined : this.waiting.get(name);
-    if (waiting !== undefined) throw new TopicWaits(waiting);
+    this.waitingTopics.check(name);
   }
 
   /** Takes back addPartition(): the partition could not be restored to its end. Its files stay as they are. */
-  forgetPartition(partition: TopicPartition): void {
+  forgetPartition(partition: TopicPartition, keepsFiles = true): void {
     const { topic, log } = partition;
     this.partitionsById.delete(partition.id);
     partition.deleted = true;
@@ -355,7 +368,7 @@ export class TopicRegistry implements DeliveryTarget {
     }
     topic.forgetPartition(partition);
     log.dispose();
-    log.files?.closeSegments();
+    if (keepsFiles) log.files?.closeSegments();
     if (topic.partitions.length === 0) this.forgetTopic(topic);
   }
 
@@ -399,52 +412,9 @@ export class TopicRegistry implements DeliveryTarget {
     return this.partitionsById.get(id);
   }
 
-  /** Makes an entry of the deferred store void: a later one replaces it. */
-  supersede(entryNumber: number): void {
-    this.superseded.add(entryNumber);
-  }
-
   /** Counts a damaged region of a partition's log, or a damaged row of it. @param name of the row */
   countCorrupt(name: string): void {
     this.corruptRegions++;
     this.corruptRegionsOf.set(name, this.corruptRegionsIn(name) + 1);
-  }
-
-  /** Whether the topic or channel of an entry in the deferred store still exists, and did not drop it. */
-  wanted(entry: StoredEntry): boolean {
-    if (this.waits(entry)) return true;
-    if (entry.kind === KIND_PUBLISH) return this.partitionsById.get(entry.topicId)?.deferredPublishes.isWanted(entry.number) === true;
-    const channel = this.channelPartitions.get(entry.channelId);
-    return channel?.deferrals.wantsRequeue(entry.number) === true && !this.superseded.has(entry.number);
-  }
-
-  /** Counts a deferred publish no more that no channel gets. A channel does not count its void requeues. */
-  dropped({ kind, topicId, number }: Pick<StoredEntry, "kind" | "topicId" | "number">): void {
-    if (kind === KIND_PUBLISH) this.partitionsById.get(topicId)?.deferredPublishes.dropped(number);
-  }
-
-  /** Whether a channel has the message of an entry in memory, in flight or ready. */
-  underWay(entry: StoredEntry): boolean {
-    return (
-      entry.kind !== KIND_PUBLISH &&
-      this.channelPartitions.get(entry.channelId)?.deferrals.hasInMemory(entry.sequence, entry.number) === true
-    );
-  }
-
-  /** How many more messages of the deferred store a channel takes into memory; or, where `key` is below 0, a topic. */
-  room(key: number): number {
-    if (this.waitingTopicIds.size > 0 && (key < 0 ? this.isWaiting(-key) : this.waitingChannelIds.has(key))) return 0;
-    return key < 0 ? Number.POSITIVE_INFINITY : (this.channelPartitions.get(key)?.deferrals.room ?? Number.POSITIVE_INFINITY);
-  }
-
-  /** Takes a message of the deferred store that has fallen due. */
-  due(message: StoredMessage): void {
-    if (!this.wanted(message)) {
-      this.dropped(message);
-      this.parts.deferred.finish(message);
-    } else if (this.waits(message)) this.parts.deferred.postpone(message, this.parts.turn.nowMs + WAITING_RETRY_MS);
-    else if (message.kind === KIND_PUBLISH) this.partitionsById.get(message.topicId)?.deferredPublishes.join(message);
-    else this.channelPartitions.get(message.channelId)?.deferrals.due(message);
-    this.parts.turn.schedule();
   }
 }

@@ -6,6 +6,7 @@ import { PLAIN_TOPIC, type TopicSettings } from "../storage/metadata/topic-setti
 import { Channel } from "./channel/channel.ts";
 import type { ChannelPartition } from "./channel/channel-partition.ts";
 import { ChannelSettings } from "./channel/channel-settings.ts";
+import { NotLedHere } from "./not-led-here.ts";
 import { OperatorError } from "./operator-error.ts";
 import type { MadePartition } from "./partition-store.ts";
 import type { ChannelStart, TopicPartition } from "./topic-partition.ts";
@@ -24,8 +25,12 @@ export class Topic {
   settings = PLAIN_TOPIC;
   /** At least one, in the order of their indexes. */
   readonly partitions: TopicPartition[] = [];
+  /** Those that this broker serves: all, but for those that it only follows. */
+  served: readonly TopicPartition[] = this.partitions;
+  /** Keys are spread over the first this many partitions; undefined: over all. */
+  keyPartitions: number | undefined;
   readonly channels = new Map<string, Channel>();
-  /** Where in `partitions` the last publish went that named none. */
+  /** Where in `served` the last publish went that named none. */
   private turn = -1;
 
   constructor(
@@ -137,16 +142,25 @@ export class Topic {
   partitionOfHash(hash: number): TopicPartition | undefined {
     const { partitions: count, held } = this.settings;
     if (count === 1) return this.partitions[0];
-    const index = hash % count;
+    const index = hash % (this.keyPartitions ?? count);
     return held === undefined ? this.partitions[index] : this.partition(index);
   }
 
   /** The partition that a publish goes to which names none: each in turn. */
   nextPartition(): TopicPartition {
-    const { partitions } = this;
-    if (partitions.length === 1) return partitions[0];
-    this.turn = this.turn + 1 < partitions.length ? this.turn + 1 : 0;
-    return partitions[this.turn];
+    const { served } = this;
+    if (served.length === 1) return served[0];
+    // What is published to one that is not served is refused.
+    if (served.length === 0) return this.partitions[0];
+    this.turn = this.turn + 1 < served.length ? this.turn + 1 : 0;
+    return served[this.turn];
+  }
+
+  /** This broker leads other partitions than before. */
+  servingChanged(): void {
+    const served = this.partitions.filter(({ replicated }) => replicated === undefined || replicated[0].leads);
+    this.served = served.length === this.partitions.length ? this.partitions : served;
+    this.turn = -1;
   }
 
   /** The partition that the broker itself publishes a message to: that of its key, if it has one and that is here. */
@@ -226,17 +240,19 @@ export class Topic {
    * starts at the ends of the logs.
    *
    * @param startIn where a new channel starts instead in a partition: the sequence of a message in its log; undefined: there as well
-   * @throws what the metadata store throws
+   * @throws NotLedHere if this broker serves no partition; what the metadata store throws
    */
   channel(name: string, startIn?: (partition: TopicPartition) => number | undefined): Channel {
     const existing = this.channels.get(name);
     if (existing !== undefined) return existing;
+    if (this.served.length === 0) throw new NotLedHere(this.name);
     const channel = new Channel(this.parts, this, name);
     const { channelOrder } = this.settings;
     if (channelOrder !== undefined) channel.restoreSettings(ChannelSettings.DEFAULT.with({ order: channelOrder }));
-    const starts = this.partitions.map((partition) => partition.startOfChannel(startIn?.(partition)));
+    const { served } = this;
+    const starts = served.map((partition) => partition.startOfChannel(startIn?.(partition)));
     const ids = channel.persistent ? this.addRows(channel, starts) : starts.map(() => this.registry.newMemoryId());
-    for (const [i, partition] of this.partitions.entries()) channel.addPartition(partition.addChannel(channel, ids[i], starts[i]));
+    for (const [i, partition] of served.entries()) channel.addPartition(partition.addChannel(channel, ids[i], starts[i]));
     this.channels.set(name, channel);
     this.parts.logger.info(`TOPIC(${this.name}): new channel(${name})`, { topic: this.name, channel: name });
     this.registry.channelCreated(channel);
@@ -245,7 +261,7 @@ export class Topic {
   }
 
   private addRows(channel: Channel, starts: readonly ChannelStart[]): number[] {
-    const rows = this.partitions.map(({ id: topicId }, i) => {
+    const rows = this.served.map(({ id: topicId }, i) => {
       const { floor, heldFrom: voidBefore } = starts[i];
       return { topicId, paused: false, floor, voidBefore };
     });

@@ -12,17 +12,21 @@ import { readEtcdOptions } from "../etcd/etcd-settings.ts";
 import { MeteredEtcd } from "../etcd/metered-etcd.ts";
 import type { Network } from "../net/network.ts";
 import { SocketNetwork } from "../net/socket-network.ts";
+import { TopicChanges } from "../placement/topic-changes.ts";
 import { Replication } from "../replication/replication.ts";
+import { StateStore } from "../replication/state/state-store.ts";
 import { WIRE_VERSION } from "../replication/wire.ts";
 import { BrokerReport } from "../report/broker-report.ts";
 import { ClusterView } from "../state/cluster-view.ts";
 import type { ClusterKeys } from "../state/keys.ts";
 import { Membership } from "../state/membership.ts";
 import { type BrokerRecord, SHAPES } from "../state/records.ts";
+import { MemberPartitions } from "./member-partitions.ts";
 import type { MemberBroker } from "./member-parts.ts";
 import { keysOf, newRun } from "./own-names.ts";
 import { readReplicationTls } from "./replication-tls.ts";
 import { Routing } from "./routing.ts";
+import { TopicMaker } from "./topic-maker.ts";
 
 /** A broker as a member of a cluster: what it has in etcd, and its replicas. */
 export class BrokerMember implements ClusterMember {
@@ -32,6 +36,9 @@ export class BrokerMember implements ClusterMember {
   readonly uid: string;
   /** Names this run of the process. */
   private readonly run: string;
+  private readonly states: StateStore;
+  private readonly partitions: MemberPartitions;
+  private readonly topics: TopicMaker;
   private readonly keys: ClusterKeys;
   readonly etcd: MeteredEtcd;
   private readonly network: Network;
@@ -55,13 +62,21 @@ export class BrokerMember implements ClusterMember {
     this.keys = keysOf(options.cluster);
     this.etcd = new MeteredEtcd(new EtcdHttp(readEtcdOptions(options)), clock);
     this.network = new SocketNetwork("replication-address", logger, readReplicationTls(options));
-    this.uid = dataPathUid(openFiles, join(resolve(options.dataPath), DATA_FOLDER), systemRandom);
+    const directory = join(resolve(options.dataPath), DATA_FOLDER);
+    this.uid = dataPathUid(openFiles, directory, systemRandom);
     this.run = newRun();
     this.view = new ClusterView(this.etcd, this.keys, clock, logger);
     this.routing = new Routing(this.view, {
       uid: this.uid,
-      isServing: () => false,
-      create: () => Promise.resolve(new Error("the cluster makes no topics yet")),
+      isServing: (name) => this.partitions.isServing(name),
+      create: (topic) => this.topics.make(topic),
+    });
+    const changes = new TopicChanges(this.etcd, this.keys, this.view, clock, Math.random);
+    this.topics = new TopicMaker(options, this.view, changes, this.routing, clock);
+    this.states = new StateStore(directory, clock, broker.ballast);
+    this.partitions = new MemberPartitions({
+      ...{ broker, clock, uid: this.uid, view: this.view, keys: this.keys, errors: this.errors, states: this.states },
+      onServing: (topics) => this.routing.tell(topics),
     });
     this.report = new BrokerReport(this);
   }
@@ -120,6 +135,7 @@ export class BrokerMember implements ClusterMember {
       for (const { kind, after } of changes)
         if (kind === "brokers" && after !== undefined) replication.peers.know(after.value.uid, after.value.replication);
     });
+    this.partitions.start(replication);
     this.membership.start();
     replication.start();
     void view.start();
@@ -128,6 +144,7 @@ export class BrokerMember implements ClusterMember {
   async leave(): Promise<void> {
     this.replication?.close();
     this.view.close();
+    this.states.close();
     await this.membership?.leave();
   }
 

@@ -70,6 +70,6 @@ export class Routing implements ClusterRouting {
 }
 
 /** A topic that is being made or removed is not used. */
-function isUsable({ change }: TopicRecord): boolean {
+export function isUsable({ change }: TopicRecord): boolean {
   return change === undefined || change.kind === "expand";
 }

@@ -71,6 +71,11 @@ export class Leader implements Counted {
     this.advance();
   }
 
+  /** Another replica is about to lead. */
+  get isHandingOver(): boolean {
+    return this.handOver !== undefined;
+  }
+
   /** Why nothing may be published; undefined: it may. */
   get refusal(): string | undefined {
     if (this.handOver !== undefined) return "the partition gets another leader";

@@ -8,6 +8,9 @@ import type { ReplicaLog } from "./replica-log.ts";
 /** What removes messages of a partition with all that belongs to them: a ReplicatedPartition. */
 export interface Truncated {
   truncateTo(sequence: number): void;
+  restartAt(sequence: number, position: number): void;
+  /** The log has more of the leader's. */
+  appended?(): void;
 }
 
 /** A partition's log on this broker's disk. */
@@ -48,6 +51,7 @@ export class TopicReplicaLog implements ReplicaLog {
 
   appendCommits(run: CommitRun): void {
     this.log.appendCommits(run);
+    this.partition.appended?.();
   }
 
   beginEpoch(epoch: number): void {
@@ -59,7 +63,6 @@ export class TopicReplicaLog implements ReplicaLog {
   }
 
   restartAt(sequence: number): void {
-    this.partition.truncateTo(this.start);
-    this.log.restartAt(sequence, this.log.end);
+    this.partition.restartAt(sequence, this.log.end);
   }
 }

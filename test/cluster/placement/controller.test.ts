@@ -4,9 +4,9 @@ import { Controller } from "../../../src/cluster/placement/controller.ts";
 import { SHAPES } from "../../../src/cluster/state/records.ts";
 import { breakIt } from "../simulator/broken-variants.ts";
 import { PlacementChecks } from "../simulator/placement-checks.ts";
-import { SETTINGS, SimLookup } from "../simulator/sim-lookup.ts";
-import { KEYS, SimWorld } from "../simulator/sim-world.ts";
-import { StubBroker } from "../simulator/stub-broker.ts";
+import { SETTINGS, SimLookup } from "../simulator/placement-run.ts";
+import { SimWorld } from "../simulator/sim-world.ts";
+import { KEYS, StubBroker } from "../simulator/stub-broker.ts";
 
 const MINUTE_MS = 60_000;
 
@@ -14,19 +14,18 @@ class Cluster {
   readonly world: SimWorld;
   readonly checks: PlacementChecks;
   readonly brokers: StubBroker[] = [];
-  private readonly joined = new Set<string>();
   lookup: SimLookup;
 
   constructor(seed: number, brokers: number, hours = "0-0") {
     this.world = new SimWorld(seed);
-    this.checks = new PlacementChecks(this.world, (prefix, uid) => (this.joined.has(`${prefix} ${uid}`) ? undefined : "has not copied"));
+    this.checks = new PlacementChecks(this.world);
     for (let i = 1; i <= brokers; i++) this.addBroker();
     this.lookup = new SimLookup(this.world, "l1", parseBalanceHours(hours));
     this.world.time.advance(2_000);
   }
 
   addBroker(): StubBroker {
-    const broker = new StubBroker(this.world, this.joined, `b${this.brokers.length + 1}`, "z");
+    const broker = new StubBroker(this.world, this.checks, `b${this.brokers.length + 1}`, "z");
     this.brokers.push(broker);
     for (const one of this.brokers) for (const other of this.brokers) one.others.set(other.uid, other);
     broker.start();

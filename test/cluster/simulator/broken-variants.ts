@@ -1,11 +1,10 @@
-import { PartitionMove } from "../../../src/cluster/placement/partition-move.ts";
 import type { FollowerProgress } from "../../../src/cluster/replication/follower-progress.ts";
 import { InSyncSet } from "../../../src/cluster/replication/in-sync-set.ts";
 import { Leader } from "../../../src/cluster/replication/leader.ts";
 import { Replica } from "../../../src/cluster/replication/replica.ts";
 import { StateLeader } from "../../../src/cluster/replication/state/state-leader.ts";
 import { StateProgress } from "../../../src/cluster/replication/state/state-progress.ts";
-import { SimDisk } from "./sim-disk.ts";
+import { SimDisk } from "./sim-log.ts";
 
 /** A member of a class that is replaced by one that is wrong, so that the simulator shows that it would notice. */
 export interface BrokenVariant {
@@ -25,7 +24,6 @@ interface Inside {
   readonly leading: Leader | undefined;
   readonly isChanging: boolean;
   isWhole: boolean;
-  readonly move: { readonly to: string };
   // Members for the state.
   readonly number: number;
   readonly removed: Set<string>;
@@ -33,7 +31,12 @@ interface Inside {
   readonly values: Set<string>;
 }
 
-function method(what: string, prototype: object, member: string, value: (this: Inside, ...values: never[]) => unknown): BrokenVariant {
+function method(
+  what: string,
+  prototype: object,
+  member: string,
+  value: (this: Inside, follower: FollowerProgress) => unknown,
+): BrokenVariant {
   return { what, prototype, member, descriptor: { value, configurable: true, writable: true } };
 }
 
@@ -68,19 +71,10 @@ export const BROKEN_VARIANTS: readonly BrokenVariant[] = [
   getter("a follower is taken to have what its leader has not found out that it lacks", StateProgress.prototype, "isDone", function () {
     return this.values.size + this.channels.size + this.removed.size === 0;
   }),
-  method("a follower joins before it has caught up", Leader.prototype, "admit", function (follower: FollowerProgress) {
+  method("a follower joins before it has caught up", Leader.prototype, "admit", function (follower) {
     if (this.inSync.isChanging || this.inSync.has(follower.uid) || !follower.isFollowing) return;
     this.inSync.change([...this.inSync.members, follower.uid]);
   }),
-  method(
-    "a replica is removed before the new one is in sync",
-    PartitionMove.prototype,
-    "isCopied",
-    function (partition: { replicas: readonly string[] }) {
-      return partition.replicas.includes(this.move.to);
-    },
-  ),
-  method("a replica is removed while others lag behind", PartitionMove.prototype, "mayDrop", () => true),
 ];
 
 /** @returns what mends it */

@@ -9,7 +9,7 @@ import { messageOfInternalId } from "../../topics/inspect/internal-id.ts";
 import { messageStatus } from "../../topics/inspect/message-status.ts";
 import type { Topic } from "../../topics/topic.ts";
 import type { TopicPartition } from "../../topics/topic-partition.ts";
-import { existingChannel, existingTopic, onePartition, partitionArgument } from "../arguments.ts";
+import { existingChannel, existingTopic, onePartition, partHere, partitionArgument } from "../arguments.ts";
 import type { HttpCall } from "../call.ts";
 import { bodyJson } from "../message-json.ts";
 
@@ -68,7 +68,7 @@ async function deferredMessage(call: HttpCall, mode: string | undefined): Promis
   const channel = existingChannel(call);
   if (mode !== "id") throw new Refusal(400, "delayed queue search mode must be id");
   const { partition, sequence } = idPlace(call, channel.topic);
-  const part = channel.partIn(partition);
+  const part = partHere(channel, partition);
   const record = recordAt(partition.log, sequence);
   const origin = numberJson(internalId(partition.index, sequence));
   const offset = record?.position ?? 0;

@@ -58,8 +58,9 @@ function* writePartition(broker: BrokerApi, partition: TopicPartition, show: Sho
   out.write(`{"topic_name":${encodeJson(topic.name)},"topic_full_name":${encodeJson(full)},"topic_partition":"${index}","channels":[`);
   let rows = 0;
   for (const channel of shownChannels(topic, show) ?? []) {
-    if (channel.deleted) continue;
-    out.write((rows === 0 ? "" : ",") + encodeJson(channelStats(broker, channel.partIn(partition), show, due)));
+    const part = channel.partAt(index);
+    if (channel.deleted || part === undefined) continue;
+    out.write((rows === 0 ? "" : ",") + encodeJson(channelStats(broker, part, show, due)));
     if (++rows % ROWS_PER_STEP === 0) yield;
   }
   out.write(`],${encodeJson(topicStats(broker, partition, show)).slice(1)}`);

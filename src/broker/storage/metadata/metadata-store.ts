@@ -253,6 +253,7 @@ export class MetadataStore {
     this.setRetentionOf(id, undefined);
     this.database.query("DELETE FROM held WHERE topic_id = ?").run(id);
     this.database.query("DELETE FROM synced WHERE topic_id = ?").run(id);
+    this.database.query("DELETE FROM replicas WHERE topic_id = ?").run(id);
     this.database.query("DELETE FROM topics WHERE id = ?").run(id);
   }
 

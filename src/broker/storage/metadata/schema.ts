@@ -9,12 +9,16 @@ import { RUN_TABLES } from "./run-record.ts";
  * for 32 bits there.
  * 3: topics or channels have settings, some topics have several partitions, or messages have headers. A data path has this format from
  * the first of them on.
+ * 4: partitions are replicas of others in a cluster. An earlier release would release what the others do not have.
  */
-export const FORMAT_VERSION = 3;
+export const FORMAT_VERSION = 4;
 /** The format of a data path with nothing that needs a newer one. */
 const PLAIN_FORMAT = 2;
 /** The format of a data path with settings of topics or channels, or with headers of messages. */
 export const PARTITIONS_FORMAT = 3;
+
+/** The format of a data path with replicas of a cluster. */
+export const REPLICAS_FORMAT = 4;
 
 /** Records that something in the data path needs a format. */
 export function raiseFormat(database: Database, version: number): void {
@@ -105,6 +109,13 @@ export function createTables(database: Database): void {
       settings TEXT NOT NULL,
       seal INTEGER NOT NULL,
       PRIMARY KEY (topic, channel)
+    );
+    CREATE TABLE IF NOT EXISTS replicas (
+      topic_id INTEGER PRIMARY KEY,
+      uid TEXT NOT NULL,
+      epoch INTEGER NOT NULL,
+      whole INTEGER NOT NULL,
+      seal INTEGER NOT NULL
     );
     CREATE TABLE IF NOT EXISTS synced (
       topic_id INTEGER PRIMARY KEY,

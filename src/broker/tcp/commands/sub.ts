@@ -3,7 +3,7 @@ import { fatal } from "../../../frame/error.ts";
 import type { Line } from "../../../frame/line.ts";
 import { isValidName } from "../../../frame/names.ts";
 import { type CommandClient, STATE_INIT, STATE_SUBSCRIBED } from "./client.ts";
-import { badTopic, type Command, type CommandResult } from "./command.ts";
+import { badTopic, type Command, type CommandResult, WAIT } from "./command.ts";
 import { YOUZAN_SUB } from "./youzan/sub.ts";
 
 /**
@@ -31,6 +31,7 @@ export const SUB: Command = {
       if (refusal !== undefined) return fatal("E_SUB_FAILED", `SUB failed ${refusal.message}`);
       client.channel = channel;
     } catch (error) {
+      if (client.topics.awaits(error)) return WAIT;
       return fatal("E_SUB_FAILED", `SUB failed ${(error as Error).message}`);
     }
     client.state = STATE_SUBSCRIBED;

@@ -304,11 +304,12 @@ export class ChannelPartition implements ChannelView, ChannelSignals {
     return state;
   }
 
-  /** Drops all messages. */
-  delete(): void {
+  /** Drops all messages. @param isPutAway another broker delivers them from now on, and those in the deferred store stay there */
+  delete(isPutAway = false): void {
     this.deleted = true;
     this.delivery.dispatcher.cancelRetries();
     this.delivery.deadLetters.restart();
+    if (isPutAway) return this.deferrals.putAway();
     this.deferrals.cancelRetry();
     this.deferrals.finishDetached();
     this.inFlight.clear(this.partition.released);

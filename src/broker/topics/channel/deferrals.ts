@@ -296,6 +296,12 @@ export class Deferrals implements EntryOwner {
     this.parts.turn.schedule();
   }
 
+  /** The channel is not here any more: the store keeps its messages. */
+  putAway(): void {
+    this.retry.cancel();
+    for (const stored of this.inFlight.detached.values()) this.parts.deferred.postpone(stored, this.parts.turn.nowMs);
+  }
+
   /** Marks the entries of all detached messages as done. */
   finishDetached(): void {
     for (const stored of this.inFlight.detached.values()) this.parts.deferred.finish(stored);

@@ -72,7 +72,7 @@ export function owed(broker: Broker, topicName: string, channelName: string): Se
       const isOwn = channel.partitions.some((part) =>
         entry.kind === KIND_PUBLISH ? entry.topicId === part.partition.id : entry.channelId === part.id,
       );
-      if (entry.offset < bucket.movedTo || !isOwn || !broker.registry.wanted(entry)) return;
+      if (entry.offset < bucket.movedTo || !isOwn || !broker.registry.deferredTarget.wanted(entry)) return;
       const frame = Buffer.alloc(entry.frameBytes);
       bucket.readFrame(frame, 0, entry.offset, entry.frameBytes);
       bodies.add(bodyOf(frame, 0, frame.length));

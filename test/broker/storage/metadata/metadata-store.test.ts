@@ -136,7 +136,7 @@ test("a data path of a newer version is refused with an error that says what to 
   later.close(true);
   for (let i = 0; i < 2; i++) {
     expect(startError().message).toBe(
-      `${folder} was written by a newer bunsq (format 99, this one reads 3); start that version, or use another --data-path`,
+      `${folder} was written by a newer bunsq (format 99, this one reads 4); start that version, or use another --data-path`,
     );
   }
 });

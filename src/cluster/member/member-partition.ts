@@ -1,0 +1,107 @@
+import { PublishError } from "../../broker/acks/pending-publish.ts";
+import { ReplicatedPartition } from "../../broker/topics/replicated-partition.ts";
+import type { TopicPartition } from "../../broker/topics/topic-partition.ts";
+import type { Replica } from "../replication/replica.ts";
+import type { ReplicaHost, Role } from "../replication/replica-log.ts";
+import type { PartitionParts } from "../replication/replica-parts.ts";
+import { TopicReplicaLog } from "../replication/topic-replica-log.ts";
+import type { TopicRecord } from "../state/records.ts";
+import type { MemberParts } from "./member-parts.ts";
+import type { StoredMemory } from "./replica-memories.ts";
+
+const LOST = new PublishError("another broker leads the partition now, or is about to; whether it has the message is not known");
+
+/** A partition of this broker that other brokers may have as well. It is served while this broker leads it. */
+export class MemberPartition implements ReplicaHost {
+  /** `TOPIC/PARTITION` */
+  readonly name: string;
+  readonly replicated: ReplicatedPartition;
+  minInSync = 1;
+  /** The channels that its topic is to have, as etcd says. */
+  channels: readonly string[] = [];
+  private replica: Replica | undefined;
+  private lastRefusal: PublishError | undefined;
+
+  /** @param onRole called when it is led here, or no more */
+  constructor(
+    private readonly parts: MemberParts,
+    readonly partition: TopicPartition,
+    readonly memory: StoredMemory,
+    private readonly onChanged: (partition: MemberPartition) => void,
+  ) {
+    const { topic, index, released, releasable } = partition;
+    this.name = `${topic.name}/${index}`;
+    this.replicated = new ReplicatedPartition(partition, parts.broker);
+    this.replicated.leads = false;
+    this.replicated.refusal = () => this.refusal;
+    this.replicated.isHandedOver = () => this.replica?.leading?.isHandingOver === true;
+    this.replicated.onGrew = () => this.replica?.logGrew();
+    partition.replicate(this.replicated, Number.isFinite(releasable) ? releasable : released);
+    this.replicated.refuse(LOST);
+    parts.broker.channelKeeper.putAway(partition);
+    topic.servingChanged();
+  }
+
+  get number(): number {
+    return this.partition.log.prefix;
+  }
+
+  get durability(): "write" | "fsync" {
+    return this.partition.fsync ? "fsync" : "write";
+  }
+
+  /** What its replication works with. @param key of its record */
+  replicaParts(key: string): PartitionParts {
+    const { partition, replicated, name, number, memory } = this;
+    const { log } = partition;
+    if (log.files === undefined) throw new Error(`${name} is in memory only`);
+    const state = this.parts.states.of(number, () => partition.fsync);
+    return { key, name, number, log: new TopicReplicaLog(log, log.files, replicated), state, memory, host: this };
+  }
+
+  /** Its replication has begun. */
+  begin(replica: Replica): void {
+    this.replica = replica;
+  }
+
+  /** Applies what the topic's record says. */
+  apply({ minInSync, channels }: TopicRecord): void {
+    this.minInSync = minInSync;
+    this.channels = channels;
+  }
+
+  onRole(role: Role): void {
+    const { partition, replicated, parts } = this;
+    const leads = role.name === "leader";
+    if (replicated.leads === leads) return;
+    replicated.leads = leads;
+    if (leads) replicated.accept();
+    else replicated.refuse(LOST);
+    if (!leads) this.attempt(() => parts.broker.channelKeeper.putAway(partition));
+    partition.topic.servingChanged();
+    parts.broker.registry.observer?.leaderChanged(partition);
+    if (leads) this.attempt(() => parts.broker.channelKeeper.takeUp(partition, this.channels));
+    this.onChanged(this);
+  }
+
+  /** Who leads changes whatever the disk does. */
+  private attempt(action: () => void): void {
+    try {
+      action();
+    } catch (error) {
+      const { topic } = this.partition;
+      this.parts.broker.logger.error(`PARTITION(${this.name}): its channels: ${(error as Error).message}`, { topic: topic.name });
+    }
+  }
+
+  onHighWatermark(sequence: number): void {
+    this.replicated.release(sequence);
+  }
+
+  private get refusal(): PublishError | undefined {
+    const reason = this.replica?.refusal;
+    if (reason === undefined) return undefined;
+    if (this.lastRefusal?.message !== reason) this.lastRefusal = new PublishError(reason);
+    return this.lastRefusal;
+  }
+}

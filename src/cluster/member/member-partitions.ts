@@ -1,0 +1,279 @@
+import type { RateLimitedLog } from "../../base/rate-limited-log.ts";
+import type { Topic } from "../../broker/topics/topic.ts";
+import type { TopicPartition } from "../../broker/topics/topic-partition.ts";
+import type { PartitionOrigin } from "../../broker/topics/topic-plan.ts";
+import type { Replication } from "../replication/replication.ts";
+import type { ClusterView, Stored, ViewChange } from "../state/cluster-view.ts";
+import { type ClusterKeys, topicAndPartition } from "../state/keys.ts";
+import type { PartitionRecord, TopicRecord } from "../state/records.ts";
+import { MemberPartition } from "./member-partition.ts";
+import type { MemberParts } from "./member-parts.ts";
+import { ReplicaMemories, type StoredMemory } from "./replica-memories.ts";
+import { isUsable } from "./routing.ts";
+
+/** What the partitions of a member stand on. */
+export interface MemberPartitionsParts extends MemberParts {
+  readonly view: ClusterView;
+  readonly keys: ClusterKeys;
+  readonly errors: RateLimitedLog;
+  /** Called with topics of which this broker leads other partitions than before. */
+  readonly onServing: (topics: ReadonlySet<string>) => void;
+}
+
+/** A record that names this broker among the replicas. */
+interface Wanted {
+  readonly index: number;
+  readonly stored: Stored<PartitionRecord>;
+}
+
+/**
+ * The partitions that this broker has of the cluster. It opens those whose records in etcd name its data path, and drops those that name it no
+ * more. What it has from earlier runs is not served before its record is known.
+ */
+export class MemberPartitions {
+  /** By `TOPIC/PARTITION`. */
+  private readonly byName = new Map<string, MemberPartition>();
+  private readonly memories: ReplicaMemories;
+  private replication: Replication | undefined;
+  private served = new Set<string>();
+
+  constructor(private readonly parts: MemberPartitionsParts) {
+    const { broker, clock, errors } = parts;
+    this.memories = new ReplicaMemories(broker.metadata, clock, errors);
+    for (const partition of [...broker.registry.partitions]) {
+      const memory = this.memoryOfEarlier(partition);
+      if (memory !== undefined) this.add(partition, memory);
+    }
+  }
+
+  /** Whether this broker leads a partition, and takes publishes to it. @param name `TOPIC/PARTITION` */
+  isServing(name: string): boolean {
+    return this.byName.get(name)?.replicated.isServing === true;
+  }
+
+  /** Follows the records from now on. */
+  start(replication: Replication): void {
+    this.replication = replication;
+    this.parts.view.listen((changes) => this.changed(changes));
+  }
+
+  // ---- earlier runs
+
+  /** What is remembered of a partition of an earlier run; undefined: it is this broker's alone. */
+  private memoryOfEarlier({ id, fsync, name, ephemeral, log }: TopicPartition): StoredMemory | undefined {
+    const epoch = log.files?.epoch ?? 0;
+    const row = this.memories.earlier(id) ?? (epoch > 0 ? { topicId: id, uid: "", epoch, isWhole: false } : undefined);
+    if (row === undefined || ephemeral) return undefined;
+    const { states, broker } = this.parts;
+    const { notes, registry } = broker;
+    // The kernel still has what a process wrote that was killed.
+    const isKept = fsync || notes.lastRun === "clean" || notes.lastRun === "killed";
+    const isDamaged = registry.corruptRegionsIn(name) > 0 || states.damaged.has(log.prefix);
+    return this.memories.of({ ...row, isWhole: row.isWhole && isKept && !isDamaged });
+  }
+
+  private add(partition: TopicPartition, memory: StoredMemory): MemberPartition {
+    const added = new MemberPartition(this.parts, partition, memory, (changed) => this.servingChanged(changed));
+    this.byName.set(added.name, added);
+    return added;
+  }
+
+  private servingChanged({ partition }: MemberPartition): void {
+    // Whoever hears of it may publish at once, which is possible when the change is over.
+    if (this.served.size === 0)
+      this.parts.clock.callAfterTurn(() => {
+        const { served } = this;
+        this.served = new Set();
+        this.parts.onServing(served);
+      });
+    this.served.add(partition.topic.name);
+  }
+
+  // ---- records
+
+  private changed(changes: readonly ViewChange[]): void {
+    const topics = new Set<string>();
+    for (const { kind, name } of changes) {
+      if (kind === "topics") topics.add(name);
+      else if (kind === "partitions") topics.add(topicAndPartition(name).topic);
+    }
+    this.saveEpochs(changes);
+    for (const { kind, name, before, after } of changes)
+      if (kind === "topics" && before !== undefined && after?.value.uid !== before.value.uid) this.removeTopic(name, before.value.uid);
+    for (const topic of topics) this.attempt(topic, () => this.reconcile(topic));
+  }
+
+  /** The epochs of many partitions are saved together, before each of them hears of its own. */
+  private saveEpochs(changes: readonly ViewChange[]): void {
+    const epochs = new Map<StoredMemory, number>();
+    for (const { kind, name, after } of changes) {
+      if (kind !== "partitions" || after === undefined) continue;
+      const known = this.byName.get(name);
+      if (known !== undefined && known.number === after.value.prefix) epochs.set(known.memory, after.value.epoch);
+    }
+    this.attempt("all", () => this.memories.saveEpochs(epochs));
+  }
+
+  /** Whatever fails for one topic must not keep the others from what they need. */
+  private attempt(topic: string, action: () => void): void {
+    try {
+      action();
+    } catch (error) {
+      this.parts.errors.error(`CLUSTER: topic ${topic}: ${(error as Error).message}`);
+    }
+  }
+
+  /** Brings what this broker has of a topic to what its records say. */
+  private reconcile(name: string): void {
+    const { view, broker } = this.parts;
+    const record = view.topics.get(name)?.value;
+    // A topic that is not in etcd, and was not seen to be removed, stays: etcd may have lost it.
+    if (record === undefined) return this.leaveUnknown(name);
+    if (record.change?.kind === "delete") return this.removeTopic(name, record.uid);
+    if (!isUsable(record)) return;
+    const wanted = this.wanted(name, record);
+    this.dropOthers(name, record, wanted);
+    this.open(name, record, wanted);
+    const topic = broker.registry.topics.get(name);
+    if (topic !== undefined) this.applySettings(topic, record);
+    for (const { index, stored } of wanted) {
+      const known = this.byName.get(`${name}/${index}`);
+      if (known === undefined) continue;
+      known.apply(record);
+      this.begin(known).onRecord(stored);
+    }
+  }
+
+  private wanted(name: string, record: TopicRecord): Wanted[] {
+    const { view, uid } = this.parts;
+    const wanted: Wanted[] = [];
+    for (let index = 0; index < record.partitions; index++) {
+      const stored = view.partitions.get(`${name}/${index}`);
+      if (stored?.value.uid === record.uid && stored.value.replicas.includes(uid)) wanted.push({ index, stored });
+    }
+    return wanted;
+  }
+
+  private leaveUnknown(name: string): void {
+    for (const partition of this.parts.broker.registry.topics.get(name)?.partitions ?? []) {
+      const known = this.byName.get(`${name}/${partition.index}`);
+      if (known !== undefined) this.replication?.remove(known.number);
+    }
+  }
+
+  private begin(known: MemberPartition) {
+    const { replication } = this;
+    if (replication === undefined) throw new Error("replication has not begun");
+    const running = replication.replica(known.number);
+    if (running !== undefined) return running;
+    const { topic, index } = known.partition;
+    const replica = replication.add(known.replicaParts(this.parts.keys.partition(topic.name, index)));
+    known.begin(replica);
+    return replica;
+  }
+
+  // ---- opening
+
+  /** Opens the partitions that this broker does not have. */
+  private open(name: string, record: TopicRecord, wanted: readonly Wanted[]): void {
+    const { registry } = this.parts.broker;
+    const missing = wanted.filter(({ index, stored }) => !this.isKnown(name, index, record, stored.value));
+    if (missing.length === 0) return;
+    const origins = new Map(missing.map(({ index, stored }) => [index, originOf(stored.value)]));
+    const held = wanted.map(({ index }) => index);
+    registry.topicWith(name, record.partitions, { held, ordered: record.ordered }, origins);
+    const added: MemberPartition[] = [];
+    for (const { index, stored } of missing) {
+      const partition = registry.topics.get(name)?.partition(index);
+      if (partition === undefined) throw new Error(`partition ${index} was not made`);
+      // Nobody has anything yet, or this broker gets it from others.
+      const { epoch } = stored.value;
+      added.push(this.add(partition, this.memories.of({ topicId: partition.id, uid: record.uid, epoch: 0, isWhole: epoch === 0 })));
+    }
+    this.memories.save(added.map(({ memory }) => memory));
+  }
+
+  /** Whether this broker has a partition. One that it had alone becomes a replica, if its record was made for that. */
+  private isKnown(name: string, index: number, record: TopicRecord, { prefix }: PartitionRecord): boolean {
+    const known = this.byName.get(`${name}/${index}`);
+    if (known !== undefined) return true;
+    const partition = this.parts.broker.registry.topics.get(name)?.partition(index);
+    if (partition === undefined) return false;
+    if (partition.log.prefix !== prefix)
+      throw new Error(`this broker has a topic of its own with this name; empty and delete it here, or give it replicas`);
+    const memory = this.memories.of({ topicId: partition.id, uid: record.uid, epoch: 0, isWhole: true });
+    this.memories.save([memory]);
+    this.add(partition, memory);
+    return true;
+  }
+
+  private applySettings(
+    topic: Topic,
+    { partitions, ordered, keyPartitions, durability, retentionMs, retentionBytes, paused }: TopicRecord,
+  ): void {
+    topic.keyPartitions = keyPartitions;
+    if (topic.settings.partitions < partitions || (topic.settings.ordered ?? false) !== ordered)
+      this.parts.broker.registry.topicWith(topic.name, partitions, { held: topic.partitions.map(({ index }) => index), ordered });
+    if (topic.durability !== durability) topic.setDurability(durability);
+    const { own, timeMs, bytes } = topic.retention;
+    const isKeeping = retentionMs > 0 || retentionBytes > 0;
+    if (isKeeping && !(own && timeMs === retentionMs && bytes === retentionBytes))
+      topic.setRetention({ timeMs: retentionMs, bytes: retentionBytes });
+    else if (!isKeeping && own) topic.setRetention(undefined);
+    if (paused !== topic.paused) {
+      if (paused) topic.pause();
+      else topic.unpause();
+    }
+  }
+
+  // ---- dropping
+
+  /** Drops what this broker has of a topic and is not to have: it is another topic's of the same name, or another broker has it instead. */
+  private dropOthers(name: string, record: TopicRecord, wanted: readonly Wanted[]): void {
+    const dropped = this.ofTopic(name).filter(({ partition, memory, number }) => {
+      if (memory.uid !== "" && memory.uid !== record.uid) return true;
+      const stored = this.parts.view.partitions.get(`${name}/${partition.index}`);
+      if (stored?.value.uid !== record.uid) return false;
+      return !wanted.some(({ index }) => index === partition.index) || stored.value.prefix !== number;
+    });
+    this.drop(name, dropped);
+  }
+
+  private removeTopic(name: string, uid: string): void {
+    this.attempt(name, () =>
+      this.drop(
+        name,
+        this.ofTopic(name).filter(({ memory }) => memory.uid === uid),
+      ),
+    );
+  }
+
+  private drop(name: string, dropped: readonly MemberPartition[]): void {
+    if (dropped.length === 0) return;
+    const { registry, logger } = this.parts.broker;
+    const topic = registry.topics.get(name);
+    for (const { number } of dropped) this.replication?.remove(number);
+    logger.info(`TOPIC(${name}): this broker has partitions no more: ${dropped.map(({ partition }) => partition.index).join(", ")}`, {
+      topic: name,
+    });
+    if (topic !== undefined)
+      registry.dropPartitions(
+        topic,
+        dropped.map(({ partition }) => partition),
+      );
+    for (const { name, number } of dropped) {
+      this.byName.delete(name);
+      this.parts.states.remove(number);
+    }
+  }
+
+  private ofTopic(name: string): MemberPartition[] {
+    const partitions = this.parts.broker.registry.topics.get(name)?.partitions ?? [];
+    return partitions.flatMap(({ index }) => this.byName.get(`${name}/${index}`) ?? []);
+  }
+}
+
+/** All replicas of a new partition begin with the same sequence. */
+function originOf({ prefix }: PartitionRecord): PartitionOrigin {
+  return { prefix, firstSequence: 0, firstPosition: 0 };
+}

@@ -1,0 +1,89 @@
+import type { Clock } from "../../base/clock.ts";
+import { PublishError } from "../../broker/acks/pending-publish.ts";
+import type { BrokerOptions } from "../../broker/options.ts";
+import type { TopicChanges } from "../placement/topic-changes.ts";
+import type { ClusterView } from "../state/cluster-view.ts";
+import type { Routing } from "./routing.ts";
+
+/** How long a new topic may take until its partitions are led. */
+const LIMIT_MS = 8_000;
+/** How often it is looked, besides whenever leaders change. */
+const LOOK_MS = 50;
+
+/** Makes topics of the cluster that clients use for the first time, and waits until they can be used. */
+export class TopicMaker {
+  /** Those that are being made by this broker. */
+  private readonly making = new Map<string, Promise<Error | undefined>>();
+
+  constructor(
+    private readonly options: Pick<BrokerOptions, "clusterReplicas" | "minInSync" | "durability" | "retentionTimeMs" | "retentionBytes">,
+    private readonly view: ClusterView,
+    private readonly changes: TopicChanges,
+    private readonly routing: Pick<Routing, "topic" | "listen">,
+    private readonly clock: Clock,
+  ) {}
+
+  /** @returns once someone leads its partitions; an error if that did not come to be in time */
+  make(topic: string): Promise<Error | undefined> {
+    const known = this.making.get(topic);
+    if (known !== undefined) return known;
+    const making = this.makeOne(topic).finally(() => this.making.delete(topic));
+    this.making.set(topic, making);
+    return making;
+  }
+
+  private async makeOne(topic: string): Promise<Error | undefined> {
+    const untilMs = this.clock.steadyMs() + LIMIT_MS;
+    const isRead = await this.until(untilMs, () => this.view.revision > 0);
+    if (!isRead) return new PublishError("etcd has not told yet which topics there are");
+    if (!this.view.topics.has(topic)) {
+      const refusal = await this.changes.create(topic, this.settings());
+      if (refusal !== undefined && refusal.reason !== "topic-exists") return new PublishError(refusal.message);
+    }
+    const isLed = await this.until(untilMs, () => this.isLed(topic));
+    return isLed ? undefined : new PublishError(`nobody leads the partitions of topic ${topic} yet`);
+  }
+
+  private settings() {
+    const { clusterReplicas, minInSync, durability, retentionTimeMs, retentionBytes } = this.options;
+    const replicas = Math.max(1, Math.min(clusterReplicas, this.view.brokers.size));
+    return {
+      partitions: 1,
+      replicas,
+      minInSync: minInSync === 0 ? Math.floor(replicas / 2) + 1 : Math.min(minInSync, replicas),
+      ordered: false,
+      durability,
+      retentionMs: retentionTimeMs,
+      retentionBytes,
+      channels: [],
+      paused: false,
+    };
+  }
+
+  private isLed(topic: string): boolean {
+    const routed = this.routing.topic(topic);
+    if (routed === undefined) return false;
+    for (let partition = 0; partition < routed.partitions; partition++) if (routed.leader(partition) === undefined) return false;
+    return true;
+  }
+
+  /** @returns false: it was not so in time */
+  private until(untilMs: number, isSo: () => boolean): Promise<boolean> {
+    return new Promise((resolve) => {
+      let isOver = false;
+      const look = () => {
+        const isNow = isSo();
+        if (isOver || (!isNow && this.clock.steadyMs() < untilMs)) return;
+        isOver = true;
+        end();
+        resolve(isNow);
+      };
+      const end = this.routing.listen(look);
+      const again = () => {
+        look();
+        if (!isOver) this.clock.callAfter(LOOK_MS, again);
+      };
+      again();
+    });
+  }
+}

@@ -1,4 +1,0 @@
-/** What must hold does not. */
-export class Violation extends Error {
-  override name = "Violation";
-}
