@@ -1,8 +1,8 @@
 import type { DescriptorBudget, DescriptorShare } from "../base/descriptor-budget.ts";
 import type { Logger } from "../base/logger.ts";
 import { RateLimitedLog } from "../base/rate-limited-log.ts";
-import type { LookupMember } from "../cluster/member/lookup-member.ts";
 import { Scrapes } from "../http/metrics/scrape.ts";
+import type { ClusterTopics } from "./cluster-topics.ts";
 import type { LookupOptions } from "./options.ts";
 import { Registry, type RegistryClock } from "./registry.ts";
 
@@ -31,8 +31,8 @@ export class Lookup {
   /** The ports that the server listens on; 0 until it does. The answer to IDENTIFY contains them. */
   tcpPort = 0;
   httpPort = 0;
-  /** Its part in a cluster; undefined: it has none, or has not begun yet. */
-  cluster: LookupMember | undefined;
+  /** Where the topics of its cluster are; undefined: it is in none, or has not begun yet. */
+  cluster: ClusterTopics | undefined;
   private readonly startMs: number;
 
   constructor(
@@ -57,7 +57,7 @@ export class Lookup {
 
   /** It is to be in a cluster, and does not know yet what that has. */
   get isJoining(): boolean {
-    return this.options.etcdEndpoints.length > 0 && this.cluster?.isLoaded !== true;
+    return this.options.etcdEndpoints.length > 0 && this.cluster?.member.isLoaded !== true;
   }
 
   /** The name of a flag as it is on the command line, with its prefix. */

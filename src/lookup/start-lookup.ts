@@ -4,6 +4,7 @@ import type { LookupMember, LookupPlace } from "../cluster/member/lookup-member.
 import type { HttpServer } from "../http/server/server.ts";
 import { formatAddress } from "../net/address.ts";
 import { BrokerListener } from "./broker-listener.ts";
+import { ClusterTopics } from "./cluster-topics.ts";
 import { startHttp } from "./http/server.ts";
 import { Lookup } from "./lookup.ts";
 import type { LookupOptions } from "./options.ts";
@@ -51,11 +52,12 @@ export function startLookup(
     httpPort: http.port,
     join: (member) => {
       const at = (port: number) => formatAddress(options.broadcastAddress, port);
-      lookup.cluster = member({ tcp: at(brokers.port), http: at(http.port) });
-      lookup.cluster.start();
+      const joined = member({ tcp: at(brokers.port), http: at(http.port) });
+      lookup.cluster = new ClusterTopics(joined, lookup.registry);
+      joined.start();
     },
     stop: async () => {
-      await lookup.cluster?.leave();
+      await lookup.cluster?.member.leave();
       brokers.close();
       await http.stop();
     },

@@ -9,7 +9,7 @@ import { EtcdHttp } from "../etcd/etcd-http.ts";
 import { readEtcdOptions } from "../etcd/etcd-settings.ts";
 import { parseBalanceHours } from "../placement/balance-hours.ts";
 import { Controller } from "../placement/controller.ts";
-import { OperatorCalls } from "../placement/operator-calls.ts";
+import { majorityOf, OperatorCalls } from "../placement/operator-calls.ts";
 import { PlacementRequests } from "../placement/placement-requests.ts";
 import { TopicChanges } from "../placement/topic-changes.ts";
 import { BrokerNames } from "../report/broker-names.ts";
@@ -120,15 +120,26 @@ export class LookupMember {
     await this.membership.leave();
   }
 
+  /** How many replicas must have a publish of a new topic, as the flags say. */
+  minInSyncOf(replicas: number): number {
+    const { minInSync } = this.options;
+    return minInSync === 0 ? majorityOf(replicas) : Math.min(minInSync, replicas);
+  }
+
   /** Whether it was read what etcd has. */
   get isLoaded(): boolean {
     return this.view.revision > 0;
   }
 
+  /** Whether etcd has answered lately, so that the view is not old. */
+  get isCurrent(): boolean {
+    return this.membership.lease.holds;
+  }
+
   status(): ClusterStatus {
-    const { view, names, sightings, membership } = this;
+    const { view, names, sightings, isCurrent } = this;
     const withoutControllerMs = this.controllerGoneMs === undefined ? 0 : this.clock.steadyMs() - this.controllerGoneMs;
-    return clusterStatus(this.options.cluster, { view, names, sightings, isCurrent: membership.lease.holds, withoutControllerMs });
+    return clusterStatus(this.options.cluster, { view, names, sightings, isCurrent, withoutControllerMs });
   }
 
   /** @param only given: this topic alone; an empty list if there is none of this name */

@@ -104,6 +104,6 @@ export class OperatorCalls {
   }
 }
 
-function majorityOf(replicas: number): number {
+export function majorityOf(replicas: number): number {
   return Math.floor(replicas / 2) + 1;
 }

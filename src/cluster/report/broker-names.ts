@@ -5,6 +5,8 @@ import type { BrokerRecord } from "../state/records.ts";
 /** As many digits of a uid are shown, and at least as many are asked for when a broker is named by the first of them. */
 const SHOWN_DIGITS = 8;
 const LEAST_DIGITS = 4;
+/** `ip:rpc port:tcp port:worker id`. */
+const YOUZAN_ID = /^(.+):\d+:(\d+):\d+$/;
 
 /**
  * What operators call brokers. A replica is a data path, whose uid nobody remembers, so a broker is also found by its addresses. Those of
@@ -13,15 +15,23 @@ const LEAST_DIGITS = 4;
 export class BrokerNames {
   /** The last record of each data path. */
   private readonly seen = new Map<string, BrokerRecord>();
+  private readonly alive = new Set<string>();
+  /** The data path that was at each TCP address last. */
+  private readonly byTcp = new Map<string, string>();
 
   constructor(private readonly view: ClusterView) {
     view.listen((changes) => {
-      for (const { kind, before, after } of changes)
-        if (kind === "brokers") {
-          const record = after?.value ?? before?.value;
-          if (record !== undefined) this.seen.set(record.uid, record);
-        }
+      for (const { kind, before, after } of changes) {
+        if (kind !== "brokers") continue;
+        if (before !== undefined) this.alive.delete(before.value.uid);
+        if (after !== undefined) this.saw(after.value);
+      }
     });
+  }
+
+  /** The data path at a TCP address, alive or not; undefined: this process has not seen one there. */
+  at(tcp: string): string | undefined {
+    return this.byTcp.get(tcp);
   }
 
   /** What a broker said last; undefined: it has been away since before this process was started. */
@@ -30,8 +40,7 @@ export class BrokerNames {
   }
 
   isAlive(uid: string): boolean {
-    for (const { value } of this.view.brokers.values()) if (value.uid === uid) return true;
-    return false;
+    return this.alive.has(uid);
   }
 
   /** All data paths that are alive, have something, or are to be removed. */
@@ -52,8 +61,9 @@ export class BrokerNames {
     return address === "" ? short : `${address} (${short})`;
   }
 
-  /** @returns the data path uid of the broker that has this id, address, host name or beginning of a uid */
-  find(name: string): string | ClusterRefusal {
+  /** @returns the data path uid of the broker that has this id, address, host name or beginning of a uid; Youzan's ids are addresses */
+  find(given: string): string | ClusterRefusal {
+    const name = given.replace(YOUZAN_ID, "$1:$2");
     const uids = this.all();
     for (const [id, { value }] of this.view.brokers) if (id === name) return value.uid;
     if (uids.has(name)) return name;
@@ -72,6 +82,12 @@ export class BrokerNames {
     return found.length > 1
       ? new ClusterRefusal("invalid", `"${name}" may be any of ${list}`)
       : new ClusterRefusal("no-such-broker", `there is no broker "${name}"; known are ${list}`);
+  }
+
+  private saw(record: BrokerRecord): void {
+    this.alive.add(record.uid);
+    this.seen.set(record.uid, record);
+    if (record.tcp !== "") this.byTcp.set(record.tcp, record.uid);
   }
 
   private hasAddress(uid: string, name: string): boolean {

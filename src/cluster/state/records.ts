@@ -77,6 +77,11 @@ export interface TopicRecord extends Extensible {
   readonly retentionBytes: number;
   readonly channels: readonly string[];
   readonly paused: boolean;
+  /** As the settings of a broker's topic; undefined: as by default. */
+  readonly multiPart?: boolean | undefined;
+  readonly extended?: boolean | undefined;
+  readonly fixedChannels?: boolean | undefined;
+  readonly channelOrder?: "none" | "key" | "partition" | undefined;
   /**
    * Keys are spread over the first this many partitions: those that the topic was made with, so that expanding it leaves each key where it
    * is, and in order. Undefined: over all.
@@ -190,6 +195,10 @@ export const SHAPES = {
       retentionBytes: optional(whole(0), 0),
       channels: optional(setOf(name, MAX_CHANNELS), []),
       paused: optional(flag, false),
+      multiPart: optional<boolean | undefined>(flag, undefined),
+      extended: optional<boolean | undefined>(flag, undefined),
+      fixedChannels: optional<boolean | undefined>(flag, undefined),
+      channelOrder: optional<TopicRecord["channelOrder"]>(oneOf("none", "key", "partition"), undefined),
       keyPartitions: optional<number | undefined>(whole(1, MAX_PARTITIONS), undefined),
       change: optional<TopicChange | undefined>(change.check, undefined),
     },

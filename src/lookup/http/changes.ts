@@ -1,17 +1,28 @@
+import { isEphemeral } from "../../frame/names.ts";
 import { empty, Refusal } from "../../http/server/reply.ts";
+import type { ClusterTopics } from "../cluster-topics.ts";
 import type { LookupCall } from "./call.ts";
+import { clusterTopicsOf } from "./cluster/member.ts";
+import { createInCluster } from "./cluster/topic-changes.ts";
 import { createChannelEverywhere, deleteChannelEverywhere } from "./youzan/channel-changes.ts";
 import { createPartitions, deletePartitions } from "./youzan/topic-changes.ts";
 
 // The calls with which operators change the registry. Brokers are not notified, unless the arguments are those of Youzan's clients.
 
-/** POST /topic/create?topic= — adds a topic that no broker has yet. */
+/** POST /topic/create?topic= — adds a topic that no broker has yet. In a cluster it is made there. */
 export function createTopic(call: LookupCall): Response | Promise<Response> {
   if (call.query.get("partition_num") !== undefined) return createPartitions(call);
   const name = call.validTopicName();
+  const cluster = clusterTopicsOf(call);
+  if (cluster !== undefined && !isEphemeral(name) && !isOfBrokers(call, cluster, name)) return createInCluster(call, cluster, name);
   call.lookup.logger.info(`DB: adding topic(${name})`, call.about({ topic: name }));
   call.registry.createTopic(name);
   return empty();
+}
+
+/** Whether brokers have a topic for themselves, which is none of the cluster's. */
+function isOfBrokers({ registry }: LookupCall, cluster: ClusterTopics, name: string): boolean {
+  return !cluster.member.view.topics.has(name) && (registry.topic(name)?.nodes.size ?? 0) > 0;
 }
 
 /** POST /topic/delete?topic= — deletes a topic and its channels. */

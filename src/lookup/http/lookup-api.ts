@@ -81,7 +81,8 @@ export const LOOKUP_API: ApiDescription = {
         },
         "POST /topic/create": {
           summary: "Add a topic that no broker has yet, or have brokers make its partitions",
-          details: "The answer to a call with `partition_num` comes when clients find the partitions here.",
+          details:
+            "The answer to a call with `partition_num` comes when clients find the partitions here. In a cluster a topic is made in it, with or without `partition_num`.",
           parameters: [TOPIC, ...CREATE_ARGUMENTS],
           answer: NO_BODY,
           errors: { 400: [...NO_VALID_TOPIC, ...CREATE_CODES], 503: BROKER_CODES },

@@ -5,6 +5,7 @@ import type { RegisteredNode } from "../registered-node.ts";
 import { TopicRegistration } from "../registration.ts";
 import type { Registry } from "../registry.ts";
 import type { LookupCall } from "./call.ts";
+import { topicNames, whereIs, withChannelsOf } from "./cluster/whereabouts.ts";
 import { longJson } from "./long-json.ts";
 import { nodeFields } from "./node-lists.ts";
 import { channelsOfPartition, nodesWithPartitions, topicsWithMeta } from "./youzan/lists.ts";
@@ -33,19 +34,21 @@ export function info(): Response {
 /** GET /topics: the names of all topics. */
 export function topics(call: LookupCall): Response {
   if (call.query.get("metaInfo") === "true") return topicsWithMeta(call);
-  return json({ topics: call.registry.topicNames() });
+  return json({ topics: topicNames(call) });
 }
 
 /** GET /channels?topic=: the names of a topic's channels; none for an unknown topic. */
 export function channels(call: LookupCall): Response {
   if (call.query.get("partition") !== undefined) return channelsOfPartition(call);
-  return json({ channels: call.registry.channelNames(call.topicName()) });
+  const topic = call.topicName();
+  const channels = call.registry.channelNames(topic);
+  return json({ channels: withChannelsOf(channels, call.lookup.cluster?.find(topic)) });
 }
 
 /** GET /lookup?topic=: a topic's nodes and channels (https://nsq.io/components/nsqlookupd.html#get-lookup). */
 export function lookup(call: LookupCall): Response {
   if (asksForPartitions(call)) return lookupPartitions(call);
-  const found = call.registry.lookup(call.topicName());
+  const found = whereIs(call, call.topicName());
   if (found === undefined) throw new Refusal(404, "TOPIC_NOT_FOUND");
   const start = Buffer.from(`{"channels":${encodeJson(found.channels)},"producers":[`);
   return encodedJson(Buffer.concat([start, call.lists.jsonOf(found.nodes), LOOKUP_END]));
@@ -54,13 +57,18 @@ export function lookup(call: LookupCall): Response {
 /** GET /nodes: the active nodes, tombstoned or not, with their topics. */
 export function nodes(call: LookupCall): Response {
   if (call.query.get("metainfo") === "true") return nodesWithPartitions(call);
-  return longJson(nodesDocument(call.registry));
+  return longJson(nodesDocument(call));
 }
 
-function* nodesDocument(registry: Registry): Generator<string> {
+function* nodesDocument({ registry, lookup }: LookupCall): Generator<string> {
   let separator = '{"producers":[';
   for (const node of registry.activeNodes()) {
     yield separator + nodeJson(registry, node);
+    separator = ",";
+  }
+  for (const [node, topics] of lookup.cluster?.strangersWithTopics() ?? []) {
+    const names = [...topics.keys()];
+    yield `${separator}{${nodeFields(node.info)},"tombstones":${encodeJson(names.map(() => false))},"topics":${encodeJson(names)}}`;
     separator = ",";
   }
   yield separator === "," ? "]}" : `${separator}]}`;

@@ -1,5 +1,7 @@
 import { empty, Refusal } from "../../../http/server/reply.ts";
 import type { LookupCall } from "../call.ts";
+import { clusterTopicsOf } from "../cluster/member.ts";
+import { leadersAndOthers, noteChannel } from "../cluster/topic-changes.ts";
 import { callBrokers } from "./brokers.ts";
 import { untilStarted } from "./registered.ts";
 
@@ -12,6 +14,8 @@ const PASSED_ON = ["ordered", "filter", "max_attempts", "dead_letter_topic", "st
 export async function createChannelEverywhere(call: LookupCall): Promise<Response> {
   const channel = call.validChannelName();
   const topic = await tellAll(call, "/channel/create", channel);
+  const { cluster } = call.lookup;
+  if (cluster?.find(topic) !== undefined) await noteChannel(cluster, topic, channel, true);
   call.registry.createChannel(topic, channel);
   return empty();
 }
@@ -20,6 +24,8 @@ export async function createChannelEverywhere(call: LookupCall): Promise<Respons
 export async function deleteChannelEverywhere(call: LookupCall): Promise<Response> {
   const channel = call.validChannelName();
   const topic = await tellAll(call, "/channel/delete", channel);
+  const { cluster } = call.lookup;
+  if (cluster?.find(topic) !== undefined) await noteChannel(cluster, topic, channel, false);
   call.registry.deleteChannel(topic, channel);
   return empty();
 }
@@ -28,11 +34,17 @@ export async function deleteChannelEverywhere(call: LookupCall): Promise<Respons
 async function tellAll(call: LookupCall, path: string, channel: string): Promise<string> {
   const name = call.validTopicName();
   if (call.query.get("partition") !== "**") throw new Refusal(400, "INVALID_ARG_TOPIC_PARTITION");
+  const cluster = clusterTopicsOf(call);
+  const inCluster = cluster?.find(name);
   await untilStarted(call);
   const isDeleting = path === "/channel/delete";
   const topic = call.registry.topic(name);
-  if (isDeleting && topic?.channels.get(channel) === undefined) throw new Refusal(404, "CHANNEL_NOT_FOUND");
-  const nodes = topic?.nodes.items.filter(({ info }) => info.makesPartitions) ?? [];
+  const isKnown = topic?.channels.get(channel) !== undefined || inCluster?.record.channels.includes(channel) === true;
+  if (isDeleting && !isKnown) throw new Refusal(404, "CHANNEL_NOT_FOUND");
+  const nodes =
+    cluster === undefined || inCluster === undefined
+      ? (topic?.nodes.items.filter(({ info }) => info.makesPartitions) ?? [])
+      : leadersAndOthers(call, cluster, name);
   if (nodes.length === 0) throw new Refusal(404, "TOPIC_NOT_FOUND");
   const more = Object.fromEntries(PASSED_ON.map((key) => [key, call.query.get(key)]).filter(([, value]) => value !== undefined));
   await callBrokers(

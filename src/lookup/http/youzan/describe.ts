@@ -20,7 +20,7 @@ import { NO_VALID_TOPIC, NODE, TOPIC } from "../describe.ts";
 const PARTITION_SCHEMA: Schema = { ...INTEGER, minimum: 0, maximum: 1023 };
 export const PARTITION = takes("partition", "Only this partition", PARTITION_SCHEMA, 0);
 export const META_INFO = takes("metainfo", "Whether to tell partitions", BOOLEAN);
-export const EVERYWHERE = takes("partition", "Given: brokers are called, and delete or make it everywhere", oneOf("**"), "**");
+export const EVERYWHERE = takes("partition", "Given: delete or make it at all brokers", oneOf("**"), "**");
 export const INVALID_PARTITION = "INVALID_ARG_TOPIC_PARTITION";
 
 export const LOOKUP_ARGUMENTS: readonly Parameter[] = [
@@ -73,8 +73,8 @@ const COUNT_CODES = ["MISSING_ARG_TOPIC_PARTITION_NUM", "INVALID_ARG_TOPIC_PARTI
 const NO_NODE = "ErrType:9 ErrCode:1 : No node is available for topic: …";
 const STORAGE_CODES = ["INVALID_ARG_TOPIC_RETENTION", "max retention days allowed exceed", "INVALID_ARG_TOPIC_SYNCDISK"];
 const REPLICA_CODES = ["INVALID_ARG_TOPIC_REPLICATOR", NO_NODE];
-/** Errors of calls that call brokers. */
-export const BROKER_CODES = ["BROKERS_FAILED: …", "NOT_REGISTERED: …"];
+/** Errors of calls that call brokers, or etcd in a cluster. */
+export const BROKER_CODES = ["BROKERS_FAILED: …", "NOT_REGISTERED: …", "NOT_LED: …", "ETCD_AWAY: …", "UNKNOWN_OUTCOME: …"];
 const ALREADY = ["already exist", "already exist: …"];
 
 const FILL = takes("fill", "Whether partitions that no registered broker has are lost, and are to be made again", BOOLEAN);
@@ -85,7 +85,7 @@ const STORAGE: readonly Parameter[] = [
 ];
 const CHANNEL_ORDER = takes("channel_order", "The order of channels that are made from now on", oneOf("none", "key", "partition"), "key");
 export const CREATE_ARGUMENTS: readonly Parameter[] = [
-  takes("partition_num", "Given: brokers are called, and make so many partitions", PARTITION_NUM, 4),
+  takes("partition_num", "Given: brokers make so many partitions", PARTITION_NUM, 4),
   ...STORAGE,
   ...["orderedmulti", "multipart", "extend", "disable_channel_auto_create"].map((name) => takes(name, "As in Youzan's NSQ", BOOLEAN)),
   CHANNEL_ORDER,
@@ -115,7 +115,7 @@ export const PARTITION_GROUP: ApiDescription["groups"][number] = {
   description: "Partitions of topics, as Youzan's clients and operators ask for them.",
   operations: {
     "GET /listlookup": {
-      summary: "The lookup servers that belong together: this one",
+      summary: "The lookup servers that belong together: those of the cluster, or this one",
       answer: jsonAnswer("The servers", eitherForm(object({ lookupdleader: LOOKUP_NODE, lookupdnodes: listOf(LOOKUP_NODE) }))),
     },
     "GET /cluster/stats": {
@@ -140,7 +140,8 @@ export const PARTITION_GROUP: ApiDescription["groups"][number] = {
     },
     "POST /topic/partition/expand": {
       summary: "Give a topic more partitions",
-      details: "Those that it has stay where they are. Keys of new messages may belong to other partitions than before.",
+      details:
+        "Those that it has stay where they are. Without a cluster, keys of new messages may belong to other partitions than before; in one they stay.",
       parameters: [TOPIC, needs("partition_num", "How many partitions the topic has then", PARTITION_NUM, 8), FILL],
       answer: NO_BODY,
       errors: {

@@ -5,6 +5,7 @@ import type { LookupCall } from "../call.ts";
 const MAX_REPLICAS = 5;
 const MAX_RETENTION_DAYS = 60;
 const MAX_SYNC_EVERY = 4000;
+const DAY_MS = 86_400_000;
 
 /** @throws Refusal 400 MISSING_ARG_TOPIC_PARTITION_NUM, INVALID_ARG_TOPIC_PARTITION_NUM */
 export function partitionCount(call: LookupCall): number {
@@ -12,12 +13,16 @@ export function partitionCount(call: LookupCall): number {
   return wholeNumber(text, 1, MAX_PARTITIONS, "INVALID_ARG_TOPIC_PARTITION_NUM");
 }
 
-/** Checks the argument `replicator`, if there is one: without a cluster there is one replica. @throws Refusal 400 */
-export function checkReplicas({ query }: LookupCall): void {
+/** The argument `replicator`; undefined without one. @throws Refusal 400 */
+export function replicaCount({ query }: LookupCall): number | undefined {
   const text = query.get("replicator");
-  if (text === undefined) return;
-  const replicas = wholeNumber(text, 1, MAX_REPLICAS, "INVALID_ARG_TOPIC_REPLICATOR");
-  if (replicas > 1) throw noNode("several replicas need a cluster, which this lookup server does not have; give replicator=1");
+  return text === undefined ? undefined : wholeNumber(text, 1, MAX_REPLICAS, "INVALID_ARG_TOPIC_REPLICATOR");
+}
+
+/** Checks the argument `replicator`, if there is one: without a cluster there is one replica. @throws Refusal 400 */
+export function checkReplicas(call: LookupCall): void {
+  if ((replicaCount(call) ?? 1) > 1)
+    throw noNode("several replicas need a cluster, which this lookup server does not have; give replicator=1");
 }
 
 /** The answer if partitions cannot be put anywhere, as Youzan's server begins it. */
@@ -32,31 +37,51 @@ export function isSet({ query }: LookupCall, name: string): boolean {
   return text === "true";
 }
 
-/** The order of channels that are made from now on, as brokers get it. @throws Refusal 400 INVALID_ARG_CHANNEL_ORDER */
-export function channelOrder({ query }: LookupCall): Record<string, string> {
+/** The order of channels that are made from now on, if it is given. @throws Refusal 400 INVALID_ARG_CHANNEL_ORDER */
+export function channelOrder({ query }: LookupCall): { channelOrder?: "none" | "key" | "partition" } {
   const order = query.get("channel_order");
   if (order === undefined) return {};
-  if (!["none", "key", "partition"].includes(order)) throw new Refusal(400, "INVALID_ARG_CHANNEL_ORDER");
-  return { channel_order: order };
+  if (order !== "none" && order !== "key" && order !== "partition") throw new Refusal(400, "INVALID_ARG_CHANNEL_ORDER");
+  return { channelOrder: order };
+}
+
+/** How long finished messages are kept, and when a publish is acknowledged, as far as it is given. 0 days: not at all. @throws Refusal 400 */
+export function storageOf(call: LookupCall): { retentionMs?: number; durability?: "write" | "fsync" } {
+  const days = retentionDays(call);
+  const every = syncEvery(call);
+  return {
+    ...(days !== undefined && { retentionMs: days * DAY_MS }),
+    ...(every !== undefined && { durability: every === 1 ? "fsync" : "write" }),
+  };
 }
 
 /** The calls with which a broker is told `retention`, in days, and `syncdisk`, in messages between syncs. 0: what the broker's flags say. */
 export function storageCalls(call: LookupCall, topic: string): { path: string; query: Record<string, string> }[] {
   const calls: { path: string; query: Record<string, string> }[] = [];
-  const retention = call.query.get("retention");
-  if (retention !== undefined) {
-    const days = wholeNumber(retention, 0, Number.MAX_SAFE_INTEGER, "INVALID_ARG_TOPIC_RETENTION");
-    if (days > MAX_RETENTION_DAYS) throw new Refusal(400, "max retention days allowed exceed");
+  const days = retentionDays(call);
+  if (days !== undefined) {
     const query: Record<string, string> = days === 0 ? { topic, default: "true" } : { topic, time: `${days * 24}h` };
     calls.push({ path: "/topic/retention", query });
   }
-  const syncdisk = call.query.get("syncdisk");
-  if (syncdisk !== undefined) {
-    const every = wholeNumber(syncdisk, 0, MAX_SYNC_EVERY, "INVALID_ARG_TOPIC_SYNCDISK");
+  const every = syncEvery(call);
+  if (every !== undefined) {
     const level = every === 0 ? "default" : every === 1 ? "fsync" : "write";
     calls.push({ path: "/topic/durability", query: { topic, level } });
   }
   return calls;
+}
+
+function retentionDays({ query }: LookupCall): number | undefined {
+  const retention = query.get("retention");
+  if (retention === undefined) return undefined;
+  const days = wholeNumber(retention, 0, Number.MAX_SAFE_INTEGER, "INVALID_ARG_TOPIC_RETENTION");
+  if (days > MAX_RETENTION_DAYS) throw new Refusal(400, "max retention days allowed exceed");
+  return days;
+}
+
+function syncEvery({ query }: LookupCall): number | undefined {
+  const syncdisk = query.get("syncdisk");
+  return syncdisk === undefined ? undefined : wholeNumber(syncdisk, 0, MAX_SYNC_EVERY, "INVALID_ARG_TOPIC_SYNCDISK");
 }
 
 function wholeNumber(text: string, least: number, most: number, invalid: string): number {

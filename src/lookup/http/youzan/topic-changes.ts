@@ -1,10 +1,13 @@
 import { empty, Refusal } from "../../../http/server/reply.ts";
 import { TOPIC_FLAGS } from "../../../http/topic-flags.ts";
+import type { ClusterTopics } from "../../cluster-topics.ts";
 import { leadersOf } from "../../leaders.ts";
 import { placePartitions } from "../../placing.ts";
 import type { RegisteredNode } from "../../registered-node.ts";
 import type { TopicRegistration } from "../../registration.ts";
 import type { LookupCall } from "../call.ts";
+import { clusterTopicsOf } from "../cluster/member.ts";
+import { createInCluster, deleteInCluster, expandInCluster, updateInCluster } from "../cluster/topic-changes.ts";
 import { type BrokerCall, callBrokers } from "./brokers.ts";
 import { untilKnown, untilRegistered, untilStarted } from "./registered.ts";
 import { channelOrder, checkReplicas, isSet, noNode, partitionCount, storageCalls } from "./topic-arguments.ts";
@@ -19,11 +22,13 @@ import { settingsOf } from "./whereabouts.ts";
  */
 export async function createPartitions(call: LookupCall): Promise<Response> {
   const name = call.validTopicName();
+  const cluster = clusterTopicsOf(call);
+  if (cluster !== undefined) return createInCluster(call, cluster, name);
   const count = partitionCount(call);
   checkReplicas(call);
   const given = Object.entries(TOPIC_FLAGS).filter(([flag]) => call.query.get(flag) !== undefined);
   const flags = Object.fromEntries(given.map(([flag]) => [flag, `${isSet(call, flag)}`]));
-  const order = channelOrder(call);
+  const order = orderArgument(call);
   const storage = storageCalls(call, name);
   await untilKnown(call, name, count);
   const topic = existing(call, name);
@@ -43,6 +48,8 @@ export async function createPartitions(call: LookupCall): Promise<Response> {
 /** POST /topic/partition/expand?topic=&partition_num=: gives a topic more partitions. Those that it has stay where they are. */
 export async function expandPartitions(call: LookupCall): Promise<Response> {
   const name = call.validTopicName();
+  const cluster = clusterOf(call, name);
+  if (cluster !== undefined) return expandInCluster(call, cluster, name);
   const count = partitionCount(call);
   await untilKnown(call, name, count);
   const topic = existing(call, name);
@@ -64,12 +71,14 @@ export async function expandPartitions(call: LookupCall): Promise<Response> {
  */
 export async function updateTopic(call: LookupCall): Promise<Response> {
   const name = call.validTopicName();
+  const cluster = clusterOf(call, name);
+  if (cluster !== undefined) return updateInCluster(call, cluster, name);
   checkReplicas(call);
   const flag = call.query.get("disable_channel_auto_create");
   const flags = {
     // One way: headers of messages that are there cannot be taken away.
     ...(isSet(call, "upgradeext") && { extend: "true" }),
-    ...channelOrder(call),
+    ...orderArgument(call),
     ...(flag !== undefined && { disable_channel_auto_create: `${isSet(call, "disable_channel_auto_create")}` }),
   };
   const calls = storageCalls(call, name);
@@ -85,6 +94,8 @@ export async function updateTopic(call: LookupCall): Promise<Response> {
 export async function deletePartitions(call: LookupCall): Promise<Response> {
   const name = call.validTopicName();
   if (call.query.get("partition") !== "**") throw new Refusal(400, "REMOVE_SINGLE_PARTITION_NOT_ALLOWED");
+  const cluster = clusterOf(call, name);
+  if (cluster !== undefined) return deleteInCluster(call, cluster, name);
   await untilStarted(call);
   const topic = call.registry.topic(name);
   if (topic === undefined) throw new Refusal(404, "Key not found");
@@ -92,6 +103,18 @@ export async function deletePartitions(call: LookupCall): Promise<Response> {
   call.lookup.logger.info(`DB: removing topic(${name})`, call.about({ topic: name }));
   call.registry.deleteTopic(name);
   return empty();
+}
+
+/** The order of channels as brokers get it. */
+function orderArgument(call: LookupCall): Record<string, string> {
+  const { channelOrder: order } = channelOrder(call);
+  return order === undefined ? {} : { channel_order: order };
+}
+
+/** The cluster, if the topic is one of its. Those that a broker has for itself are changed there. @throws Refusal 503 ETCD_AWAY */
+function clusterOf(call: LookupCall, name: string): ClusterTopics | undefined {
+  const cluster = clusterTopicsOf(call);
+  return cluster?.member.view.topics.has(name) === true ? cluster : undefined;
 }
 
 /** A topic that a broker which names partitions has. */
