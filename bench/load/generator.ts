@@ -30,7 +30,7 @@ async function run(job: Job): Promise<Measurement> {
   }
   // A drain counts deliveries: with several channels each message is delivered several times.
   const times = "drain" in job ? deliveries(job.drain) : 1;
-  const meter = new Meter({ messages: job.messages * times, warmUp: job.warmUp * times, serverPid: job.serverPid });
+  const meter = new Meter({ ...job, messages: job.messages * times, warmUp: job.warmUp * times });
   const count = (messages: number) => meter.add(messages);
   switch (job.kind) {
     case "publish":

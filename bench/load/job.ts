@@ -13,6 +13,8 @@ export interface Target {
   httpPort: number;
   /** The server's process, whose CPU time is measured. */
   serverPid: number;
+  /** Further processes of the server, as those of a cluster. Loads of whole messages count their CPU time, too. */
+  morePids?: readonly number[];
 }
 
 export interface PublishLoad {

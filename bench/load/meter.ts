@@ -17,7 +17,7 @@ export class Meter {
   private readonly finished = Promise.withResolvers<Pick<Measurement, "messages" | "seconds" | "generatorCpuSeconds">>();
   private measuredFrom = 0;
 
-  constructor(private readonly job: Pick<PublishJob, "messages" | "warmUp" | "serverPid">) {}
+  constructor(private readonly job: Pick<PublishJob, "messages" | "warmUp" | "serverPid" | "morePids">) {}
 
   /** Counts `messages` more. */
   add(messages: number): void {
@@ -37,14 +37,18 @@ export class Meter {
     clearInterval(watchdog);
     await Bun.sleep(SETTLE_MS);
     if (this.done !== this.job.messages) fail(`got ${this.done} messages of ${this.job.messages}`);
-    const serverCpuSeconds = cpuSeconds(this.job.serverPid) - this.serverCpuAtStart;
+    const serverCpuSeconds = this.serverCpu() - this.serverCpuAtStart;
     const othersCpuSeconds = machineCpuSeconds() - this.machineCpuAtStart - serverCpuSeconds - measured.generatorCpuSeconds;
     const othersBusy = Math.max(0, othersCpuSeconds) / (measured.seconds + SETTLE_MS / 1000);
     return { ...measured, serverCpuSeconds, othersBusy };
   }
 
+  private serverCpu(): number {
+    return (this.job.morePids ?? []).reduce((sum, pid) => sum + cpuSeconds(pid), cpuSeconds(this.job.serverPid));
+  }
+
   private start(): void {
-    this.serverCpuAtStart = cpuSeconds(this.job.serverPid);
+    this.serverCpuAtStart = this.serverCpu();
     this.generatorCpuAtStart = ownCpuSeconds();
     this.machineCpuAtStart = machineCpuSeconds();
     this.measuredFrom = this.done;

@@ -2,6 +2,16 @@ import { deadAddress } from "./auth-server.ts";
 import { removeFolder, temporaryFolder } from "./in-process.ts";
 import { cleanEnvironment, until } from "./server.ts";
 
+/** Where a member runs: its address, and a command that runs a program there. */
+export interface EtcdPlace {
+  readonly host: string;
+  readonly prefix: readonly string[];
+}
+
+/** The ports of members that have a host of their own. */
+const CLIENT_PORT = 2379;
+const PEER_PORT = 2380;
+
 interface Member {
   readonly command: string[];
   readonly endpoint: string;
@@ -18,15 +28,24 @@ export class RealEtcd implements AsyncDisposable {
 
   /**
    * @param flags of each member, for instance certificates
+   * @param places the hosts of the members; without them all are on this one
    * @returns once all members serve
    */
-  static async start({ members = 1, scheme = "http", flags = [] as string[] } = {}): Promise<RealEtcd> {
+  static async start({
+    members = 1,
+    scheme = "http",
+    flags = [] as string[],
+    places = undefined as readonly EtcdPlace[] | undefined,
+  } = {}): Promise<RealEtcd> {
     const folder = temporaryFolder();
-    const peers = Array.from({ length: members }, () => `http://${deadAddress()}`);
+    const peers =
+      places?.map(({ host }) => `http://${host}:${PEER_PORT}`) ?? Array.from({ length: members }, () => `http://${deadAddress()}`);
     const cluster = peers.map((peer, i) => `m${i}=${peer}`).join(",");
     const started = peers.map((peer, i): Member => {
-      const endpoint = `${scheme}://${deadAddress()}`;
+      const place = places?.[i];
+      const endpoint = `${scheme}://${place === undefined ? deadAddress() : `${place.host}:${CLIENT_PORT}`}`;
       const command = [
+        ...(place?.prefix ?? []),
         "etcd",
         `--name=m${i}`,
         `--data-dir=${folder}/m${i}`,
@@ -47,6 +66,11 @@ export class RealEtcd implements AsyncDisposable {
 
   get endpoints(): string[] {
     return this.members.map(({ endpoint }) => endpoint);
+  }
+
+  /** The processes of the members that run. */
+  get pids(): number[] {
+    return this.members.map(({ process }) => process.pid);
   }
 
   /** kill -9, or SIGSTOP and SIGCONT. */

@@ -17,6 +17,30 @@ export function noNetworks(): string | undefined {
   return bridge.exitCode === 0 ? undefined : `no bridges: ${bridge.stderr.toString().trim()}`;
 }
 
+/** A host of a network. */
+export interface NetworkHost {
+  readonly host: string;
+  readonly namespace: string;
+  /** The command that runs a program on it. */
+  readonly prefix: string[];
+}
+
+/** Nobody has this one. */
+const NOBODYS_MAC = "02:00:00:00:ff:ff";
+
+/**
+ * No packet of one host gets to another from now on. Packets the other way do. The sender does not notice, as it would if it had no route:
+ * it only takes another for the one that it sends to.
+ */
+export function blockWay(from: NetworkHost, to: NetworkHost): void {
+  ip("-n", from.namespace, "neighbour", "replace", to.host, "lladdr", NOBODYS_MAC, "dev", "eth0", "nud", "permanent");
+}
+
+/** Undoes blockWay(). */
+export function openWay(from: NetworkHost, to: NetworkHost): void {
+  ip("-n", from.namespace, "neighbour", "delete", to.host, "dev", "eth0");
+}
+
 /** Hosts in network namespaces on a switch that can be turned off. The machine's network is not touched. */
 export class Network implements Disposable {
   private readonly name = `bunsq-${process.pid}-${networks++}`;
@@ -28,12 +52,7 @@ export class Network implements Disposable {
     this.connect();
   }
 
-  /**
-   * Adds a host.
-   *
-   * @returns its address, and the command that runs a program on it
-   */
-  addHost(): { host: string; prefix: string[] } {
+  addHost(): NetworkHost {
     const number = this.namespaces.length;
     const namespace = `${this.name}-${number}`;
     const host = `10.77.0.${number}`;
@@ -43,7 +62,7 @@ export class Network implements Disposable {
     ip("-n", namespace, "link", "set", "eth0", "up");
     ip("-n", this.hub, "link", "set", `port${number}`, "master", "br0");
     ip("-n", this.hub, "link", "set", `port${number}`, "up");
-    return { host, prefix: ["ip", "netns", "exec", namespace] };
+    return { host, namespace, prefix: ["ip", "netns", "exec", namespace] };
   }
 
   /** From now on no packet gets from one host to another. No host notices, because the links stay up. */
