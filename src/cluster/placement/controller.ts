@@ -4,7 +4,7 @@ import type { Etcd, EtcdCompare, EtcdOperation } from "../etcd/etcd.ts";
 import { EtcdError } from "../etcd/etcd-error.ts";
 import type { ClusterView, Stored } from "../state/cluster-view.ts";
 import type { ClusterKeys } from "../state/keys.ts";
-import { type ControllerRecord, type MoveRecord, type RemovalRecord, SHAPES } from "../state/records.ts";
+import { type ControllerRecord, type MoveRecord, type PartitionRecord, type RemovalRecord, SHAPES } from "../state/records.ts";
 import { type BalanceHours, isWithin } from "./balance-hours.ts";
 import { layoutOf } from "./layout.ts";
 import { planMoves } from "./move-plan.ts";
@@ -38,6 +38,14 @@ export interface ControllerOptions {
   readonly threshold: number;
   /** When it may be balanced; undefined: at any time. */
   readonly balanceHours: BalanceHours | undefined;
+}
+
+/** A step of a move, and the records that it was made from: its transaction rests on these, however the view has changed meanwhile. */
+interface PlannedStep {
+  readonly name: string;
+  readonly move: Stored<MoveRecord>;
+  readonly partition: Stored<PartitionRecord> | undefined;
+  readonly step: MoveStep;
 }
 
 /**
@@ -95,20 +103,27 @@ export class Controller {
     this.look();
     const { view } = this.options;
     const busy = busyBrokers(view.moves.values());
-    let begun: { name: string; move: Stored<MoveRecord>; step: MoveStep } | undefined;
+    let begun: PlannedStep | undefined;
     for (const [name, move] of view.moves) {
-      const step = this.stepOf(name, move, busy);
+      const partition = this.partitionOf(move.value);
+      const step = this.stepOf(name, move, partition?.value, busy);
       if (step === undefined) continue;
-      if (!step.isStart) await this.take(name, move, step);
-      else begun ??= { name, move, step };
+      const planned = { name, move, partition, step };
+      if (!step.isStart) await this.take(planned);
+      else begun ??= planned;
     }
-    if (begun !== undefined) await this.take(begun.name, begun.move, begun.step);
+    if (begun !== undefined) await this.take(begun);
     else if (this.rounds % ROUNDS_PER_PLAN === 0) await this.plan();
   }
 
   // ---- moves
 
-  private stepOf(name: string, { value, modRevision }: Stored<MoveRecord>, busy: ReadonlySet<string>): MoveStep | undefined {
+  private stepOf(
+    name: string,
+    { value, modRevision }: Stored<MoveRecord>,
+    partition: PartitionRecord | undefined,
+    busy: ReadonlySet<string>,
+  ): MoveStep | undefined {
     const { view } = this.options;
     const topic = view.topics.get(value.topic)?.value;
     const context: MoveContext = {
@@ -120,15 +135,14 @@ export class Controller {
       minInSync: topic?.minInSync ?? Number.POSITIVE_INFINITY,
       replicas: topic?.replicas ?? Number.POSITIVE_INFINITY,
     };
-    return new PartitionMove(value, this.partitionOf(value)?.value, context).next();
+    return new PartitionMove(value, partition, context).next();
   }
 
-  private async take(name: string, move: Stored<MoveRecord>, step: MoveStep): Promise<void> {
+  private async take({ name, move, partition: stored, step }: PlannedStep): Promise<void> {
     const { keys, logger } = this.options;
     const seat = this.seat();
     if (seat === undefined) return;
     const { topic, partition, what, from, to } = move.value;
-    const stored = this.partitionOf(move.value);
     const key = keys.partition(topic, partition);
     const moveKey = keys.member("moves", name);
     const operations: EtcdOperation[] = [

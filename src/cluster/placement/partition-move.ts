@@ -98,7 +98,9 @@ export class PartitionMove {
     if (what === "drop" && !this.isSpare(partition)) return this.end(this.withoutSuccessor(partition));
     if (what === "replace" && !this.isCopied(partition)) return this.to("copying", this.withoutSuccessor(partition));
     if (leader === from) return this.replaceLeader(partition);
-    return leader !== "" && this.mayDrop(partition) ? this.drop(partition) : undefined;
+    if (leader !== "" && this.mayDrop(partition)) return this.drop(partition);
+    // Another replica is the one that has to go, and this one is needed in its place.
+    return this.isOtherLost(partition) ? this.end(this.withoutSuccessor(partition)) : undefined;
   }
 
   private replaceLeader(partition: PartitionRecord): MoveStep | undefined {
@@ -128,6 +130,11 @@ export class PartitionMove {
     if (what === "drop") return !inSync.includes(from) || rest.length >= context.replicas;
     const isMissed = (uid: string) => uid !== from && !inSync.includes(uid) && context.isAlive(uid);
     return rest.length >= this.move.inSync || (rest.length >= context.minInSync && !replicas.some(isMissed));
+  }
+
+  private isOtherLost({ replicas, inSync }: PartitionRecord): boolean {
+    const { from, to } = this.move;
+    return replicas.some((uid) => uid !== from && uid !== to && !inSync.includes(uid) && this.context.isLost(uid));
   }
 
   private drop(partition: PartitionRecord): MoveStep {

@@ -4,9 +4,9 @@ import { Controller } from "../../../src/cluster/placement/controller.ts";
 import { SHAPES } from "../../../src/cluster/state/records.ts";
 import { breakIt } from "../simulator/broken-variants.ts";
 import { PlacementChecks } from "../simulator/placement-checks.ts";
-import { SETTINGS, SimLookup } from "../simulator/placement-run.ts";
-import { SimWorld } from "../simulator/sim-world.ts";
-import { KEYS, StubBroker } from "../simulator/stub-broker.ts";
+import { SETTINGS, SimLookup } from "../simulator/sim-lookup.ts";
+import { KEYS, SimWorld } from "../simulator/sim-world.ts";
+import { StubBroker } from "../simulator/stub-broker.ts";
 
 const MINUTE_MS = 60_000;
 
@@ -14,27 +14,28 @@ class Cluster {
   readonly world: SimWorld;
   readonly checks: PlacementChecks;
   readonly brokers: StubBroker[] = [];
+  private readonly joined = new Set<string>();
   lookup: SimLookup;
 
   constructor(seed: number, brokers: number, hours = "0-0") {
     this.world = new SimWorld(seed);
-    this.checks = new PlacementChecks(this.world);
+    this.checks = new PlacementChecks(this.world, (prefix, uid) => (this.joined.has(`${prefix} ${uid}`) ? undefined : "has not copied"));
     for (let i = 1; i <= brokers; i++) this.addBroker();
     this.lookup = new SimLookup(this.world, "l1", parseBalanceHours(hours));
     this.world.time.advance(2_000);
   }
 
   addBroker(): StubBroker {
-    const broker = new StubBroker(this.world, this.checks, `b${this.brokers.length + 1}`, "z");
+    const broker = new StubBroker(this.world, this.joined, `b${this.brokers.length + 1}`, "z");
     this.brokers.push(broker);
     for (const one of this.brokers) for (const other of this.brokers) one.others.set(other.uid, other);
     broker.start();
     return broker;
   }
 
-  create(topic: string, partitions: number, replicas: number): void {
+  create(topic: string, partitions: number, replicas: number, minInSync = 1): void {
     const { world, lookup } = this;
-    const refusal = world.time.settle(lookup.topics.create(topic, { ...SETTINGS, partitions, replicas, minInSync: 1 }));
+    const refusal = world.time.settle(lookup.topics.create(topic, { ...SETTINGS, partitions, replicas, minInSync }));
     if (refusal !== undefined) throw refusal;
     const own = () => [...lookup.view.partitions].flatMap(([name, { value }]) => (name.startsWith(`${topic}/`) ? value : []));
     const isLed = () => own().length === partitions && own().every(({ leader }) => leader !== "");
@@ -120,6 +121,24 @@ test("a move goes on after an end of the controller at each of its transactions"
     const { replicas, inSync, successor } = cluster.lookup.view.partitions.get("t/0")?.value ?? {};
     expect([replicas?.includes(free), replicas?.includes(leader), inSync?.length, successor]).toEqual([true, false, 2, undefined]);
   }
+});
+
+test("a replica that was to go takes the place of another one that is lost", () => {
+  const cluster = new Cluster(4, 3);
+  cluster.create("t", 1, 2, 2);
+  const { world, lookup, brokers } = cluster;
+  const record = () => lookup.view.partitions.get("t/0")?.value;
+  const { replicas = [], leader = "" } = record() ?? {};
+  const lost = brokers.find(({ uid }) => replicas.includes(uid) && uid !== leader);
+  const free = brokers.find(({ uid }) => !replicas.includes(uid));
+  if (lost === undefined || free === undefined) throw new Error("t/0 is elsewhere");
+  expect(world.time.settle(lookup.requests.move("t", 0, leader, free.uid))).toBeUndefined();
+  world.time.until(() => lookup.view.moves.get(String(record()?.prefix))?.value.state === "copying", MINUTE_MS, "it is copied");
+  lost.stop();
+  expect(world.time.settle(lookup.requests.removeBroker(lost.uid))).toBeUndefined();
+  world.time.until(() => cluster.removal(lost.uid)?.state === "drained", 5 * MINUTE_MS, "the lost one is removed");
+  cluster.rest();
+  expect([...(record()?.replicas ?? [])].sort()).toEqual([leader, free.uid].sort());
 });
 
 test("brokers that join get their part, and then nothing moves any more", () => {
