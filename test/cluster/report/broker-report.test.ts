@@ -9,8 +9,8 @@ import { ClusterKeys } from "../../../src/cluster/state/keys.ts";
 import { type PartitionRecord, SHAPES } from "../../../src/cluster/state/records.ts";
 import { sampleName } from "../../../src/http/metrics/family.ts";
 import { MetricText } from "../../../src/http/metrics/metric-text.ts";
-import { PARTITION_KEY, PREFIX, type SimBroker } from "../simulator/sim-broker.ts";
-import { ThreeBrokers, UIDS } from "../simulator/three-brokers.ts";
+import type { SimBroker } from "../simulator/sim-broker.ts";
+import { PARTITION_KEY, PREFIX, partitionOf, ThreeBrokers, UIDS } from "../simulator/three-brokers.ts";
 
 /** How long the machine takes for a simulation says nothing. */
 setDefaultTimeout(60_000);
@@ -94,7 +94,7 @@ test("what a follower lacks that is gone is told in messages, bytes and seconds,
   }
   const { values } = metricsOf(report, { ...ALL, detail: "topic" });
   const of = (name: string) => values.get(`nsq_cluster_follower_${name}{follower="${gone.node.name}:4151"}`) ?? 0;
-  const lacking = leader.log.end - gone.log.end;
+  const lacking = partitionOf(leader).log.end - partitionOf(gone).log.end;
   expect(lacking).toBeGreaterThanOrEqual(5);
   expect(of("lag_messages")).toBe(lacking);
   expect(of("lag_bytes")).toBe(lacking * 8);
@@ -118,12 +118,12 @@ test("what a follower lacks that is gone is told in messages, bytes and seconds,
     partition: 0,
     role: "leader",
     leader: leader.uid,
-    end: leader.log.end,
+    end: partitionOf(leader).log.end,
     refusal: null,
     whole: true,
   });
   expect(listed?.followers?.find(({ uid }) => uid === gone.uid)).toMatchObject({
-    ...{ in_sync: false, following: false, end: gone.log.end, lag_messages: lacking },
+    ...{ in_sync: false, following: false, end: partitionOf(gone).log.end, lag_messages: lacking },
   });
   expect(report.replicas("u", undefined)).toEqual([]);
   expect(report.gauges()).toEqual({

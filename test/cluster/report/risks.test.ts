@@ -5,8 +5,7 @@ import { clusterStatus } from "../../../src/cluster/report/cluster-status.ts";
 import { Sightings } from "../../../src/cluster/report/sightings.ts";
 import { ClusterView } from "../../../src/cluster/state/cluster-view.ts";
 import { type BrokerRecord, type MoveRecord, type PartitionRecord, SHAPES, type TopicRecord } from "../../../src/cluster/state/records.ts";
-import { SimWorld } from "../simulator/sim-world.ts";
-import { KEYS } from "../simulator/stub-broker.ts";
+import { KEYS, SimWorld } from "../simulator/sim-world.ts";
 
 const [A, B, C] = ["aaaa000000000001", "bbbb000000000002", "bbbb000000000003"] as const;
 const MINUTE_MS = 60_000;

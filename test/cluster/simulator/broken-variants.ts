@@ -1,10 +1,14 @@
+import { PartitionMove } from "../../../src/cluster/placement/partition-move.ts";
 import type { FollowerProgress } from "../../../src/cluster/replication/follower-progress.ts";
 import { InSyncSet } from "../../../src/cluster/replication/in-sync-set.ts";
 import { Leader } from "../../../src/cluster/replication/leader.ts";
 import { Replica } from "../../../src/cluster/replication/replica.ts";
 import { StateLeader } from "../../../src/cluster/replication/state/state-leader.ts";
 import { StateProgress } from "../../../src/cluster/replication/state/state-progress.ts";
-import { SimDisk } from "./sim-log.ts";
+import { SimBroker } from "./sim-broker.ts";
+import { SimChannel } from "./sim-channel.ts";
+import { SimDisk } from "./sim-disk.ts";
+import { SimPartition } from "./sim-partition.ts";
 
 /** A member of a class that is replaced by one that is wrong, so that the simulator shows that it would notice. */
 export interface BrokenVariant {
@@ -24,6 +28,8 @@ interface Inside {
   readonly leading: Leader | undefined;
   readonly isChanging: boolean;
   isWhole: boolean;
+  readonly move: { readonly to: string };
+  readonly partition: { readonly disk: { readonly end: number } };
   // Members for the state.
   readonly number: number;
   readonly removed: Set<string>;
@@ -31,18 +37,15 @@ interface Inside {
   readonly values: Set<string>;
 }
 
-function method(
-  what: string,
-  prototype: object,
-  member: string,
-  value: (this: Inside, follower: FollowerProgress) => unknown,
-): BrokenVariant {
+function method(what: string, prototype: object, member: string, value: (this: Inside, ...values: never[]) => unknown): BrokenVariant {
   return { what, prototype, member, descriptor: { value, configurable: true, writable: true } };
 }
 
 function getter(what: string, prototype: object, member: string, get: (this: Inside) => unknown): BrokenVariant {
   return { what, prototype, member, descriptor: { get, configurable: true } };
 }
+
+const PASS_ON: (...values: unknown[]) => unknown = Reflect.get(SimBroker.prototype, "passOn");
 
 export const BROKEN_VARIANTS: readonly BrokenVariant[] = [
   method("the epoch is not checked", Replica.prototype, "isStale", () => false),
@@ -71,10 +74,33 @@ export const BROKEN_VARIANTS: readonly BrokenVariant[] = [
   getter("a follower is taken to have what its leader has not found out that it lacks", StateProgress.prototype, "isDone", function () {
     return this.values.size + this.channels.size + this.removed.size === 0;
   }),
-  method("a follower joins before it has caught up", Leader.prototype, "admit", function (follower) {
+  method("a follower joins before it has caught up", Leader.prototype, "admit", function (follower: FollowerProgress) {
     if (this.inSync.isChanging || this.inSync.has(follower.uid) || !follower.isFollowing) return;
     this.inSync.change([...this.inSync.members, follower.uid]);
   }),
+  method(
+    "a replica is removed before the new one is in sync",
+    PartitionMove.prototype,
+    "isCopied",
+    function (partition: { replicas: readonly string[] }) {
+      return partition.replicas.includes(this.move.to);
+    },
+  ),
+  method("a replica is removed while others lag behind", PartitionMove.prototype, "mayDrop", () => true),
+  method("a leader does not know the keys of publishes before it led", SimPartition.prototype, "takeKeys", () => {}),
+  getter("a leader delivers what is not released", SimChannel.prototype, "deliverable", function () {
+    return this.partition.disk.end;
+  }),
+  method(
+    "a broker answers a publish that it passes on before the leader does",
+    SimBroker.prototype,
+    "passOn",
+    function (...values: never[]) {
+      const answer: (outcome: string) => void = values[3];
+      answer("ok");
+      return PASS_ON.apply(this, values);
+    },
+  ),
 ];
 
 /** @returns what mends it */

@@ -1,6 +1,6 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import type { SimBroker } from "./sim-broker.ts";
-import { ThreeBrokers, UIDS } from "./three-brokers.ts";
+import { partitionOf, ThreeBrokers, UIDS } from "./three-brokers.ts";
 
 /** How long the machine takes for a simulation says nothing. */
 setDefaultTimeout(60_000);
@@ -28,7 +28,7 @@ test("a hand-over takes a moment, and nobody leaves the in-sync set", () => {
   cluster.publishMs();
   const before = cluster.leader as SimBroker;
   before.drain();
-  expect(before.replica.refusal).toBe("the partition gets another leader");
+  expect(partitionOf(before).replica.refusal).toBe("the partition gets another leader");
   cluster.until("another one leads", () => cluster.leader !== undefined && cluster.leader !== before);
   expect(before.drained).toBe(1);
   expect(cluster.publishMs()).toBeLessThan(20);
@@ -40,7 +40,7 @@ test("without etcd publishing goes on while followers answer, and waits when one
   cluster.world.etcd.setDown(true);
   cluster.world.time.advance(5_000);
   expect(cluster.publishMs()).toBeLessThan(10);
-  const follower = cluster.brokers.find(({ role }) => role.name === "follower") as SimBroker;
+  const follower = cluster.brokers.find((broker) => partitionOf(broker).role.name === "follower") as SimBroker;
   // What is under way is acknowledged before.
   cluster.world.time.advance(100);
   cluster.network.end(follower.node);
@@ -59,7 +59,7 @@ test("a process that stood still does not take the others for dead", () => {
   for (const { node } of followers) node.resume();
   cluster.world.time.advance(1_000);
   expect(cluster.leader).toBe(leader);
-  expect(leader.role.epoch).toBe(1);
+  expect(partitionOf(leader).role.epoch).toBe(1);
 });
 
 test("a broker that stops is replaced without a pause, and does not come back by itself", () => {
@@ -72,6 +72,6 @@ test("a broker that stops is replaced without a pause, and does not come back by
   expect(cluster.publishMs()).toBeLessThan(50);
   cluster.until("it is out of the in-sync set", () => cluster.inSync.length === UIDS.length - 1);
   cluster.world.time.advance(5_000);
-  expect(before.role.name).toBe("out");
+  expect(partitionOf(before).role.name).toBe("out");
   expect(cluster.publishMs()).toBeLessThan(50);
 });

@@ -6,9 +6,8 @@ import {
   SHAPES,
   type TopicRecord,
 } from "../../../src/cluster/state/records.ts";
-import { Violation } from "./replication-checks.ts";
-import type { SimWorld } from "./sim-world.ts";
-import { KEYS } from "./stub-broker.ts";
+import { KEYS, type SimWorld } from "./sim-world.ts";
+import { Violation } from "./violation.ts";
 
 /** A lookup server may take a broker for absent that has come back since then. */
 const VIEW_LAG_MS = 15_000;
@@ -17,16 +16,22 @@ const VIEW_LAG_MS = 15_000;
 export class PlacementChecks {
   violation: Violation | undefined;
   ended = 0;
+  /** The lowest that each topic has had, by its uid. */
+  readonly lowestMinInSync = new Map<string, number>();
+  /** Partitions whose next change is an operator's, who has nothing to lose. */
+  readonly recovered = new Set<number>();
   private nextRevision = 0;
   private readonly partitions = new Map<string, PartitionRecord>();
   private readonly moves = new Map<string, MoveRecord>();
   private readonly topics = new Map<string, { now: TopicRecord; before: TopicRecord }>();
   private readonly brokers = new Map<string, string>();
   private readonly absentMs = new Map<string, number>();
-  /** Replicas that have been in sync by a leader's word: `PREFIX UID`. */
-  readonly joined = new Set<string>();
 
-  constructor(private readonly world: SimWorld) {
+  /** @param mayNotJoin why a replica that comes to be in sync must not be; undefined: it may */
+  constructor(
+    private readonly world: SimWorld,
+    private readonly mayNotJoin: (prefix: number, uid: string) => string | undefined,
+  ) {
     const { etcd } = world;
     const changed = etcd.changed.bind(etcd);
     etcd.changed = () => {
@@ -74,6 +79,9 @@ export class PlacementChecks {
     }
     if (kind === "topics") {
       const now = record as TopicRecord | undefined;
+      if (now !== undefined) {
+        this.lowestMinInSync.set(now.uid, Math.min(now.minInSync, this.lowestMinInSync.get(now.uid) ?? now.minInSync));
+      }
       set(this.topics, name, now === undefined ? undefined : { now, before: this.topics.get(name)?.now ?? now });
     }
     if (kind === "brokers") this.onBroker(name, record as BrokerRecord | undefined);
@@ -93,6 +101,7 @@ export class PlacementChecks {
   }
 
   private checkPartition(name: string, before: PartitionRecord, after: PartitionRecord): void {
+    if (this.recovered.delete(after.prefix)) return;
     const where = `${name}: ${JSON.stringify(before)} became ${JSON.stringify(after)}`;
     if (after.prefix !== before.prefix) throw new Violation(`another prefix: ${where}`);
     if (after.epoch < before.epoch) throw new Violation(`an older epoch: ${where}`);
@@ -100,7 +109,10 @@ export class PlacementChecks {
       throw new Violation(`two leaders in one epoch: ${where}`);
     if (after.inSync.length === 0) throw new Violation(`nobody is in sync: ${where}`);
     const news = after.inSync.filter((uid) => !before.inSync.includes(uid));
-    if (news.some((uid) => !this.joined.has(`${after.prefix} ${uid}`))) throw new Violation(`in sync without having copied: ${where}`);
+    for (const uid of news) {
+      const why = this.mayNotJoin(after.prefix, uid);
+      if (why !== undefined) throw new Violation(`${uid} is in sync, and ${why}: ${where}`);
+    }
     const added = after.replicas.filter((uid) => !before.replicas.includes(uid));
     const move = this.moves.get(String(after.prefix));
     if (added.length > 0 && (move?.state !== "waiting" || added.some((uid) => uid !== move.to)))

@@ -1,78 +1,31 @@
-import type { BalanceHours } from "../../../src/cluster/placement/balance-hours.ts";
-import { Controller } from "../../../src/cluster/placement/controller.ts";
-import { PlacementRequests } from "../../../src/cluster/placement/placement-requests.ts";
-import { TopicChanges } from "../../../src/cluster/placement/topic-changes.ts";
-import { ClusterView } from "../../../src/cluster/state/cluster-view.ts";
-import { Lease } from "../../../src/cluster/state/lease.ts";
+import type { ClusterView } from "../../../src/cluster/state/cluster-view.ts";
 import { PlacementChecks } from "./placement-checks.ts";
-import { Violation } from "./replication-checks.ts";
 import { NO_FAULTS } from "./sim-etcd.ts";
-import type { SimNode } from "./sim-node.ts";
-import { SimWorld } from "./sim-world.ts";
-import { KEYS, StubBroker } from "./stub-broker.ts";
+import { SETTINGS, SimLookup } from "./sim-lookup.ts";
+import { KEYS, SimWorld } from "./sim-world.ts";
+import { StubBroker } from "./stub-broker.ts";
+import { Violation } from "./violation.ts";
 
-const LEASE_MS = 3_000;
 const HEALING_MS = 600_000;
-export const SETTINGS = { ordered: false, durability: "write", retentionMs: 0, retentionBytes: 0, channels: [], paused: false } as const;
-const nothing = () => {};
-
-/** A lookup server, as far as it places. */
-export class SimLookup {
-  readonly node: SimNode;
-  readonly view: ClusterView;
-  readonly topics: TopicChanges;
-  readonly requests: PlacementRequests;
-
-  constructor(world: SimWorld, name: string, balanceHours: BalanceHours | undefined = undefined) {
-    const node = world.node(name);
-    const etcd = world.etcd.client(node);
-    this.node = node;
-    this.view = new ClusterView(etcd, KEYS, node, world.logger);
-    const lease = new Lease(etcd, node, LEASE_MS, {
-      onGranted: nothing,
-      onLapsed: nothing,
-      onRenewed: nothing,
-      onGone: nothing,
-      onTrouble: nothing,
-    });
-    this.topics = new TopicChanges(etcd, KEYS, this.view, node, () => world.random.next());
-    this.requests = new PlacementRequests(etcd, KEYS, this.view);
-    const { view, topics } = this;
-    const own = { lookup: name, run: name };
-    const parts = {
-      etcd,
-      keys: KEYS,
-      view,
-      clock: node,
-      logger: world.logger,
-      topics,
-      own,
-      lease,
-      threshold: 0.2,
-      balanceHours,
-    };
-    lease.start();
-    void view.start();
-    new Controller(parts).start();
-  }
-}
 
 /** One schedule: brokers that copy in their time, lookup servers of which one moves partitions, operators, and faults, from one seed. */
 export class PlacementRun {
   readonly world: SimWorld;
   readonly checks: PlacementChecks;
   readonly brokers: StubBroker[];
+  /** Replicas that have been in sync by a leader's word: `PREFIX UID`. */
+  readonly joined = new Set<string>();
   lookups: SimLookup[] = [];
   private started = 0;
 
   constructor(seed: number) {
     this.world = new SimWorld(seed);
-    this.checks = new PlacementChecks(this.world);
+    this.checks = new PlacementChecks(this.world, (prefix, uid) => (this.joined.has(`${prefix} ${uid}`) ? undefined : "has not copied"));
     const { random } = this.world;
     const zones = random.pick([1, 2, 3]);
     this.brokers = Array.from(
       { length: random.int(4, 6) },
-      (_, i) => new StubBroker(this.world, this.checks, `b${i + 1}`, `z${i % zones}`),
+      (_, i) => new StubBroker(this.world, this.joined, `b${i + 1}`, `z${i % zones}`),
     );
     for (const broker of this.brokers) for (const other of this.brokers) broker.others.set(other.uid, other);
   }

@@ -4,8 +4,8 @@ import { PartitionMove } from "../../../src/cluster/placement/partition-move.ts"
 import { seedFromEnvironment } from "../../support/random.ts";
 import { type BrokenVariant, breakIt } from "./broken-variants.ts";
 import { PlacementRun } from "./placement-run.ts";
-import { Violation } from "./replication-checks.ts";
 import { playSchedules } from "./schedules.ts";
+import { Violation } from "./violation.ts";
 
 const SCHEDULES = Number(process.env.BUNSQ_SCHEDULES ?? 60);
 const VARIANT_SCHEDULES = 10 * SCHEDULES;

@@ -1,36 +1,35 @@
-import type { InSyncSet } from "../../../src/cluster/replication/in-sync-set.ts";
-import type { Replica } from "../../../src/cluster/replication/replica.ts";
-import type { ReplicaHost, Role } from "../../../src/cluster/replication/replica-log.ts";
+import type { Role } from "../../../src/cluster/replication/replica-log.ts";
 import { Replication } from "../../../src/cluster/replication/replication.ts";
 import type { StateKey } from "../../../src/cluster/replication/state/replica-state.ts";
 import { WIRE_VERSION } from "../../../src/cluster/replication/wire.ts";
-import { ClusterView } from "../../../src/cluster/state/cluster-view.ts";
-import { ClusterKeys } from "../../../src/cluster/state/keys.ts";
+import { ClusterView, type Stored, type ViewChange } from "../../../src/cluster/state/cluster-view.ts";
+import { topicAndPartition } from "../../../src/cluster/state/keys.ts";
 import { Membership } from "../../../src/cluster/state/membership.ts";
-import { type BrokerRecord, SHAPES } from "../../../src/cluster/state/records.ts";
-import { type DiskFaults, type SimDisk, SimLog } from "./sim-log.ts";
+import { type BrokerRecord, type PartitionRecord, SHAPES } from "../../../src/cluster/state/records.ts";
+import type { SimDataPath } from "./data-path.ts";
 import type { SimNetwork } from "./sim-network.ts";
 import type { SimNode } from "./sim-node.ts";
-import { SimState } from "./sim-state.ts";
-import type { SimWorld } from "./sim-world.ts";
+import { type Outcome, SimPartition } from "./sim-partition.ts";
+import { KEYS, type SimWorld } from "./sim-world.ts";
 
-const KEYS = new ClusterKeys("sim");
-const TOPIC = "t";
-export const PARTITION_KEY = KEYS.partition(TOPIC, 0);
-export const PREFIX = 77;
-const PARTITION_NAME = `${TOPIC}/0`;
 const LEASE_MS = 3_000;
 const HAND_OVER_MS = 1_000;
+/** How often it is looked whether the controller wants another leader. */
+const SUCCESSOR_MS = 200;
 const SETTINGS = { lagMs: 2_000, suspectMs: 1_000, catchUpBytesPerSecond: 2_000_000 };
 
-/** What the checks hear of a broker. */
+/** What the checks hear of brokers. */
 export interface BrokerWatch {
-  onRole(broker: SimBroker, role: Role): void;
-  onHighWatermark(broker: SimBroker, sequence: number): void;
+  onRole(partition: SimPartition, role: Role): void;
+  onHighWatermark(partition: SimPartition, sequence: number): void;
   /** @param end the sequence after the last of the messages */
-  onAck(broker: SimBroker, messages: readonly number[], end: number): void;
+  onAck(partition: SimPartition, messages: readonly number[], end: number): void;
   /** Changes of the state count: keys, and the versions that they have got. */
-  onStateAck(broker: SimBroker, versions: readonly StateKey[]): void;
+  onStateAck(partition: SimPartition, versions: readonly StateKey[]): void;
+  /** A message goes to a consumer. @param message undefined: the log does not have it */
+  onDelivery(partition: SimPartition, sequence: number, message: number | undefined): void;
+  /** A leader counts a message as finished. */
+  onFinished(partition: SimPartition, sequence: number): void;
 }
 
 /** What every broker of a simulation needs. */
@@ -38,48 +37,42 @@ export interface SimSite {
   readonly world: SimWorld;
   readonly network: SimNetwork;
   readonly watch: BrokerWatch;
-  readonly minInSync: number;
-  readonly disk: DiskFaults;
+  /** The process that has a data path now. */
+  brokerOf(uid: string): SimBroker | undefined;
+  /** Brings a message to a consumer. @param finish to be called in the broker's process when the consumer has finished it */
+  deliver(partition: SimPartition, sequence: number, finish: () => void): void;
 }
 
-interface Publish {
-  readonly messages: readonly number[];
-  readonly end: number;
-}
-
-/** One run of a broker that has one partition. */
-export class SimBroker implements ReplicaHost {
-  readonly minInSync: number;
-  role: Role = { name: "out", epoch: 0 };
-  readonly log: SimLog;
-  readonly replica: Replica;
+/** One run of a broker. */
+export class SimBroker {
   readonly view: ClusterView;
-  readonly membership: Membership<BrokerRecord>;
   readonly replication: Replication;
-  private pending: Publish[] = [];
+  /** By prefix. */
+  readonly partitions = new Map<number, SimPartition>();
+  readonly membership: Membership<BrokerRecord>;
+  private readonly handingOver = new Set<SimPartition>();
   /** How often it has handed over all that it led. */
   drained = 0;
 
   constructor(
     readonly site: SimSite,
     readonly node: SimNode,
-    readonly uid: string,
-    readonly disk: SimDisk,
+    readonly dataPath: SimDataPath,
     run: string,
+    zone = "",
   ) {
-    const { world, network, minInSync } = site;
-    this.minInSync = minInSync;
+    const { world, network } = site;
+    const { uid } = dataPath;
     const etcd = world.etcd.client(node);
     const address = `${node.name}:1`;
     this.view = new ClusterView(etcd, KEYS, node, world.logger);
-    const { brokers: shape } = SHAPES;
-    const record = { uid, run, tcp: "", http: "", replication: address, region: "", zone: "", version: "0" };
+    const record = { uid, run, tcp: "", http: "", replication: address, region: "", zone, version: "0" };
     const load = { inBytesPerSecond: 0, outBytesPerSecond: 0, storedBytes: 0 };
     this.membership = new Membership(
       etcd,
       node,
       KEYS.member("brokers", uid),
-      shape,
+      SHAPES.brokers,
       { ...record, disk: { sizeBytes: 0, freeBytes: 0 }, load },
       LEASE_MS,
       {
@@ -105,73 +98,26 @@ export class SimBroker implements ReplicaHost {
       isAlive: (other) => this.view.brokers.has(other),
       logger: world.logger,
     });
-    disk.recover();
-    this.log = new SimLog(disk, node, world.random, site.disk, () => this.replica.logGrew());
-    this.replica = this.replication.add({
-      key: PARTITION_KEY,
-      name: PARTITION_NAME,
-      number: PREFIX,
-      log: this.log,
-      state: new SimState(disk.state, node, world.random, site.disk, disk.durability),
-      memory: this.log.memory,
-      host: this,
-    });
     this.view.listen((changes) => {
-      for (const { kind, after } of changes) {
-        if (after === undefined) continue;
-        if (kind === "brokers") this.replication.peers.know(after.value.uid, after.value.replication);
-        if (kind === "partitions") this.replica.onRecord(after);
-      }
+      for (const change of changes) this.onChange(change);
     });
     this.membership.start();
     this.replication.start();
-    void this.view.start();
+    void this.view.start().then(() => this.removeOthers());
+    this.reviewSuccessors();
   }
 
-  get durability(): "write" | "fsync" {
-    return this.disk.durability;
+  get uid(): string {
+    return this.dataPath.uid;
   }
 
   get lease(): string {
     return this.membership.lease.id;
   }
 
-  get highWatermark(): number {
-    return this.replica.leading?.highWatermark ?? 0;
-  }
-
-  /** A change of the partition's record is under way. */
-  get isChanging(): boolean {
-    const { leading } = this.replica;
-    const inSync: InSyncSet | undefined = leading === undefined ? undefined : Reflect.get(leading, "inSync");
-    return Reflect.get(this.replica, "isChanging") === true || inSync?.isChanging === true;
-  }
-
-  /** A client publishes. What comes of it, the watch hears. */
-  publish(messages: readonly number[]): void {
-    if (this.replica.refusal !== undefined) return;
-    try {
-      this.log.publish(messages);
-    } catch {
-      return;
-    }
-    this.pending.push({ messages, end: this.log.end });
-    this.replica.logGrew();
-  }
-
-  /** A client changes the state. What comes of it, the watch hears. @returns the versions that the keys get */
-  changeState(changes: readonly { readonly key: string; readonly value: Buffer | undefined }[]): StateKey[] {
-    const leading = this.replica.leading;
-    if (leading === undefined) return [];
-    const { state, epoch } = leading;
-    const versions = changes.map(({ key, value }): StateKey => {
-      state.change(key, value);
-      return { key, epoch, number: state.number };
-    });
-    state.whenReplicated((failure) => {
-      if (failure === undefined) this.site.watch.onStateAck(this, versions);
-    });
-    return versions;
+  keyOf(name: string): string {
+    const { topic, partition } = topicAndPartition(name);
+    return KEYS.partition(topic, partition);
   }
 
   /** It stops, and says so to nobody but etcd. */
@@ -181,24 +127,83 @@ export class SimBroker implements ReplicaHost {
     void this.membership.leave();
   }
 
-  /** The broker is to stop: another one leads. */
+  /** The broker is to stop: others lead. */
   drain(): void {
     this.replication.drain(HAND_OVER_MS, (failures) => {
       if (failures.size === 0) this.drained++;
     });
   }
 
-  onRole(role: Role): void {
-    this.role = role;
-    this.pending = [];
-    this.site.watch.onRole(this, role);
+  /**
+   * A client publishes at this broker, which passes it on if it does not lead.
+   *
+   * @param answer may never be called, or in another process
+   */
+  publish(name: string, messages: readonly number[], answer: (outcome: Outcome) => void, isForwarded = false): void {
+    const record = this.view.partitions.get(name)?.value;
+    if (record === undefined) return answer("refused");
+    const partition = this.partitions.get(record.prefix);
+    if (partition?.role.name === "leader" || isForwarded || record.leader === this.uid)
+      return partition === undefined ? answer("refused") : partition.publish(messages, answer);
+    this.passOn(record.leader, name, messages, answer);
   }
 
-  onHighWatermark(sequence: number): void {
-    this.site.watch.onHighWatermark(this, sequence);
-    while (this.pending.length > 0 && this.pending[0].end <= sequence) {
-      const { messages, end } = this.pending.shift() as Publish;
-      this.site.watch.onAck(this, messages, end);
+  private passOn(to: string, name: string, messages: readonly number[], answer: (outcome: Outcome) => void): void {
+    const { network } = this.site;
+    const leader = this.site.brokerOf(to);
+    if (leader === undefined) return answer("refused");
+    const back = (outcome: Outcome) =>
+      network.send(leader.node.name, this.node.name, network.delay(), () => this.node.run(() => answer(outcome)));
+    network.send(this.node.name, leader.node.name, network.delay(), () =>
+      leader.node.run(() => leader.publish(name, messages, back, true)),
+    );
+  }
+
+  // ---- what etcd says
+
+  private onChange(change: ViewChange): void {
+    if (change.kind === "brokers" && change.after !== undefined) {
+      const { uid, replication } = change.after.value;
+      this.replication.peers.know(uid, replication);
     }
+    if (change.kind === "partitions") this.onRecord(change.name, change.before?.value, change.after);
+  }
+
+  private onRecord(name: string, before: PartitionRecord | undefined, after: Stored<PartitionRecord> | undefined): void {
+    const isOurs = after?.value.replicas.includes(this.uid) === true;
+    if (before !== undefined && (!isOurs || before.prefix !== after?.value.prefix)) this.remove(before.prefix);
+    if (!isOurs || after === undefined) return;
+    const { prefix } = after.value;
+    let partition = this.partitions.get(prefix);
+    if (partition === undefined) {
+      const durability = this.view.topics.get(topicAndPartition(name).topic)?.value.durability ?? "write";
+      partition = new SimPartition(this, name, prefix, this.dataPath.open(prefix, durability, after.value.epoch === 0));
+      this.partitions.set(prefix, partition);
+    }
+    partition.replica.onRecord(after);
+  }
+
+  private remove(prefix: number): void {
+    this.partitions.get(prefix)?.close();
+    this.partitions.delete(prefix);
+    this.dataPath.remove(prefix);
+  }
+
+  /** What was taken from this broker while it was away. */
+  private removeOthers(): void {
+    for (const prefix of [...this.dataPath.partitions.keys()]) if (!this.partitions.has(prefix)) this.remove(prefix);
+  }
+
+  private reviewSuccessors(): void {
+    this.node.callAfter(SUCCESSOR_MS, () => {
+      for (const partition of this.partitions.values()) {
+        const { replica } = partition;
+        const successor = replica.stored?.value.successor;
+        if (replica.leading === undefined || successor === undefined || successor === this.uid || this.handingOver.has(partition)) continue;
+        this.handingOver.add(partition);
+        replica.handOver(successor, HAND_OVER_MS, () => this.handingOver.delete(partition));
+      }
+      this.reviewSuccessors();
+    });
   }
 }

@@ -1,5 +1,6 @@
 import type { ReplicaState, StateChange, StateKey, StateValue } from "../../../src/cluster/replication/state/replica-state.ts";
 import type { Random } from "../../support/random.ts";
+import type { DiskFaults } from "./data-path.ts";
 import type { SimNode } from "./sim-node.ts";
 
 /** What a disk has of the state of one partition. It outlives processes. */
@@ -63,7 +64,7 @@ export class SimState implements ReplicaState {
     private readonly disk: SimStateDisk,
     private readonly node: SimNode,
     private readonly random: Random,
-    private readonly faults: { readonly failure: number; readonly syncMs: number },
+    private readonly faults: DiskFaults,
     private readonly durability: "write" | "fsync",
   ) {}
 
@@ -77,7 +78,7 @@ export class SimState implements ReplicaState {
   }
 
   apply(changes: readonly StateChange[], done: (failure: Error | undefined) => void): void {
-    if (this.random.chance(this.faults.failure)) this.failure ??= new Error("ENOSPC: no space left on device");
+    if (this.faults.isFull || this.random.chance(this.faults.failure)) this.failure ??= new Error("ENOSPC: no space left on device");
     if (this.failure === undefined) this.disk.change(changes);
     this.done.push(done);
     if (this.done.length === 1) this.node.callAfterTurn(() => this.endTurn());

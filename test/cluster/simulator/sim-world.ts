@@ -1,3 +1,4 @@
+import { ClusterKeys } from "../../../src/cluster/state/keys.ts";
 import { MemoryLogger } from "../../support/in-process.ts";
 import { Random } from "../../support/random.ts";
 import { type EtcdFaults, SimEtcd } from "./sim-etcd.ts";
@@ -8,6 +9,9 @@ import { SimTime } from "./sim-time.ts";
 /** How far clocks may be off in a simulation: more than in any machine. */
 const MAX_DRIFT = 0.01;
 const DAY_MS = 86_400_000;
+
+/** The keys of the cluster that a world has. */
+export const KEYS = new ClusterKeys("sim");
 
 /** One run of the simulator: everything in it follows from its seed. */
 export class SimWorld {

@@ -1,11 +1,11 @@
 import { CHANNEL_PREFIX, type StateKey, type StateValue } from "../../../src/cluster/replication/state/replica-state.ts";
 import type { Random } from "../../support/random.ts";
-import type { SimBroker } from "./sim-broker.ts";
+import type { SimPartition } from "./sim-partition.ts";
 
 const CHANNELS = ["a", "b", "c"].map((name) => CHANNEL_PREFIX + name);
 const DEFERRED_PREFIX = "deferred/";
 /** Larger values than these go in a frame of their own. */
-const PADDING = ["", "", "", "x".repeat(2_000), "x".repeat(700_000)];
+const PADDING = [...Array.from({ length: 18 }, () => ""), "x".repeat(2_000), "x".repeat(100_000)];
 
 type State = ReadonlyMap<string, StateValue>;
 
@@ -32,52 +32,52 @@ export class StateChecks {
   private readonly added = new Map<string, number>();
 
   /** Has a broker change something. It changes nothing if it does not lead. */
-  propose(broker: SimBroker, random: Random): void {
-    const { leading } = broker.replica;
+  propose(partition: SimPartition, random: Random): void {
+    const { leading } = partition.replica;
     if (leading === undefined) return;
     const channel = random.pick(CHANNELS);
     const get = (key: string) => leading.state.get(key);
-    const entries = this.entriesOf(broker).filter((key) => get(key) !== undefined);
+    const entries = this.entriesOf(partition).filter((key) => get(key) !== undefined);
     const listed = messagesOf(get(channel));
     const what = random.int(0, 6);
-    if (what <= 1) return this.add(broker, channel, listed, random);
+    if (what <= 1) return this.add(partition, channel, listed, random);
     if (what === 2 && listed.length > 0) {
       const [moved, ...others] = listed;
-      return void this.change(broker, [this.entryOf([moved], random), { key: channel, value: valueWith(others, random) }]);
+      return void this.change(partition, [this.entryOf([moved], random), { key: channel, value: valueWith(others, random) }]);
     }
     if (what === 3 && entries.length > 0) {
       const key = random.pick(entries);
-      return void this.change(broker, [this.entryOf(messagesOf(get(key)), random), { key, value: undefined }]);
+      return void this.change(partition, [this.entryOf(messagesOf(get(key)), random), { key, value: undefined }]);
     }
     if (what === 4 && entries.length > 0) {
       const key = random.pick(entries);
       for (const message of messagesOf(get(key))) this.taken.add(message);
-      return void this.change(broker, [{ key, value: undefined }]);
+      return void this.change(partition, [{ key, value: undefined }]);
     }
     for (const message of listed) this.taken.add(message);
-    this.change(broker, [{ key: channel, value: random.chance(0.5) ? undefined : valueWith([], random) }]);
+    this.change(partition, [{ key: channel, value: random.chance(0.5) ? undefined : valueWith([], random) }]);
   }
 
   /** Deferred entries that a broker had stored, or was asked to make a while ago. */
-  private entriesOf(broker: SimBroker): string[] {
-    return [...broker.disk.state.now.keys()].filter((key) => key.startsWith(DEFERRED_PREFIX));
+  private entriesOf(partition: SimPartition): string[] {
+    return [...partition.disk.state.now.keys()].filter((key) => key.startsWith(DEFERRED_PREFIX));
   }
 
-  private add(broker: SimBroker, channel: string, listed: readonly number[], random: Random): void {
+  private add(partition: SimPartition, channel: string, listed: readonly number[], random: Random): void {
     const message = this.nextNumber++;
     const proposal = random.chance(0.5)
       ? this.entryOf([message], random)
       : { key: channel, value: valueWith([...listed, message].slice(-20), random) };
     if (listed.length >= 20 && proposal.key === channel) this.taken.add(listed[0]);
-    for (const { key, epoch, number } of this.change(broker, [proposal])) this.added.set(`${key} ${epoch} ${number}`, message);
+    for (const { key, epoch, number } of this.change(partition, [proposal])) this.added.set(`${key} ${epoch} ${number}`, message);
   }
 
   private entryOf(messages: readonly number[], random: Random): Proposal {
     return { key: DEFERRED_PREFIX + String(this.nextNumber++).padStart(8, "0"), value: valueWith(messages, random) };
   }
 
-  private change(broker: SimBroker, proposals: readonly Proposal[]): StateKey[] {
-    const versions = broker.changeState(proposals);
+  private change(partition: SimPartition, proposals: readonly Proposal[]): StateKey[] {
+    const versions = partition.changeState(proposals);
     for (const [i, version] of versions.entries()) {
       if (proposals[i].value !== undefined) continue;
       const known = this.removals.get(version.key) ?? [];
@@ -129,6 +129,14 @@ function valueWith(messages: readonly number[], random: Random): Buffer {
 function messagesOf(value: Buffer | undefined): number[] {
   const [listed] = (value ?? "").toString().split(";");
   return listed === "" ? [] : listed.split(",").map(Number);
+}
+
+/** The versions of all keys, to compare states by. */
+export function versionsOf(state: State): string {
+  return [...state.values()]
+    .map(({ key, epoch, number }) => `${key}=${epoch}.${number}`)
+    .sort()
+    .join(" ");
 }
 
 function isBefore(one: StateKey, other: StateKey): boolean {

@@ -1,11 +1,8 @@
 import type { Etcd, EtcdEntry } from "../../../src/cluster/etcd/etcd.ts";
-import { ClusterKeys } from "../../../src/cluster/state/keys.ts";
 import { type PartitionRecord, SHAPES } from "../../../src/cluster/state/records.ts";
-import type { PlacementChecks } from "./placement-checks.ts";
 import type { SimNode } from "./sim-node.ts";
-import type { SimWorld } from "./sim-world.ts";
+import { KEYS, type SimWorld } from "./sim-world.ts";
 
-export const KEYS = new ClusterKeys("main");
 /** A key of a broker that has gone stays at most this long. */
 const LEASE_MS = 3_000;
 
@@ -27,7 +24,7 @@ export class StubBroker {
 
   constructor(
     private readonly world: SimWorld,
-    private readonly checks: PlacementChecks,
+    private readonly joined: Set<string>,
     readonly name: string,
     readonly zone: string,
   ) {
@@ -101,7 +98,7 @@ export class StubBroker {
     if (staying.length < inSync.length) return this.change(entry, { ...record, inSync: staying });
     const joiner = replicas.find((uid) => !inSync.includes(uid) && this.hasCopied(prefix, uid));
     if (joiner !== undefined) {
-      this.checks.joined.add(`${prefix} ${joiner}`);
+      this.joined.add(`${prefix} ${joiner}`);
       return this.change(entry, { ...record, inSync: [...inSync, joiner] });
     }
     const mayHandOver = successor !== undefined && successor !== this.uid && inSync.includes(successor) && !this.isStubborn;

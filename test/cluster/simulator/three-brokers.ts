@@ -1,32 +1,47 @@
-import type { Role } from "../../../src/cluster/replication/replica-log.ts";
 import { SHAPES } from "../../../src/cluster/state/records.ts";
-import { type BrokerWatch, PARTITION_KEY, PREFIX, SimBroker } from "./sim-broker.ts";
-import { SimDisk } from "./sim-log.ts";
-import { SimNetwork } from "./sim-network.ts";
-import { SimWorld } from "./sim-world.ts";
+import { SimDataPath } from "./data-path.ts";
+import { type BrokerWatch, SimBroker, type SimSite } from "./sim-broker.ts";
+import { SETTINGS } from "./sim-lookup.ts";
+import type { SimPartition } from "./sim-partition.ts";
+import { KEYS, SimWorld } from "./sim-world.ts";
 
 export const UIDS = [1, 2, 3].map((number) => `${number}`.repeat(16));
+const TOPIC_UID = "f".repeat(16);
+export const PREFIX = 77;
+export const PARTITION_KEY = KEYS.partition("t", 0);
 
 /** Three brokers that have one partition, and nothing that fails by itself. */
 export class ThreeBrokers implements BrokerWatch {
   readonly world = new SimWorld(1);
-  readonly network = new SimNetwork(this.world.time, this.world.random);
+  readonly network = this.world.network;
   readonly brokers: SimBroker[];
   readonly acked: number[] = [];
   private published = 0;
 
   constructor() {
     const { world, network } = this;
-    const record = { uid: "f".repeat(16), prefix: PREFIX, replicas: UIDS, leader: "", epoch: 0, inSync: UIDS };
-    world.etcd.store.txn([], [{ put: PARTITION_KEY, value: SHAPES.partitions.write(record) }], []);
-    const site = { world, network, watch: this, minInSync: 2, disk: { failure: 0, syncMs: 5 } };
-    this.brokers = UIDS.map((uid, i) => new SimBroker(site, world.node(`n${i}`), uid, new SimDisk("write"), "run"));
+    const topic = { ...SETTINGS, uid: TOPIC_UID, partitions: 1, replicas: 3, minInSync: 2 };
+    const record = { uid: TOPIC_UID, prefix: PREFIX, replicas: UIDS, leader: "", epoch: 0, inSync: UIDS };
+    const puts = [
+      { put: KEYS.topic("t"), value: SHAPES.topics.write(topic) },
+      { put: PARTITION_KEY, value: SHAPES.partitions.write(record) },
+    ];
+    world.etcd.store.txn([], puts, []);
+    const site: SimSite = {
+      world,
+      network,
+      watch: this,
+      brokerOf: (uid) => this.brokers.find((broker) => broker.uid === uid),
+      deliver: (_partition, _sequence, finish) => finish(),
+    };
+    const dataPath = (uid: string) => new SimDataPath(uid, { failure: 0, syncMs: 5, isFull: false });
+    this.brokers = UIDS.map((uid, i) => new SimBroker(site, world.node(`n${i}`), dataPath(uid), "run"));
     this.until("all are in sync", () => this.leader !== undefined && this.inSync.length === UIDS.length);
     world.time.advance(1_000);
   }
 
   get leader(): SimBroker | undefined {
-    return this.brokers.find(({ role, node }) => role.name === "leader" && node.isAlive);
+    return this.brokers.find((broker) => broker.node.isAlive && broker.partitions.get(PREFIX)?.role.name === "leader");
   }
 
   get inSync(): readonly string[] {
@@ -43,20 +58,27 @@ export class ThreeBrokers implements BrokerWatch {
     const { time } = this.world;
     const [startMs, before] = [time.nowMs, this.acked.length];
     while (this.acked.length === before) {
-      this.leader?.publish([++this.published]);
+      this.leader?.publish("t/0", [++this.published], () => {});
       time.advance(1);
       if (time.nowMs > startMs + 3_000) throw new Error("nothing is acknowledged");
     }
     return time.nowMs - startMs;
   }
 
-  onRole(_broker: SimBroker, _role: Role): void {}
-
-  onHighWatermark(): void {}
-
-  onStateAck(): void {}
-
-  onAck(_broker: SimBroker, messages: readonly number[]): void {
+  onAck(_partition: SimPartition, messages: readonly number[]): void {
     this.acked.push(...messages);
   }
+
+  onRole(): void {}
+  onHighWatermark(): void {}
+  onStateAck(): void {}
+  onDelivery(): void {}
+  onFinished(): void {}
+}
+
+/** What a broker has of the partition. */
+export function partitionOf(broker: SimBroker): SimPartition {
+  const partition = broker.partitions.get(PREFIX);
+  if (partition === undefined) throw new Error(`${broker.uid} does not have the partition`);
+  return partition;
 }

@@ -1,0 +1,378 @@
+import { type PartitionRecord, SHAPES } from "../../../src/cluster/state/records.ts";
+import type { ClusterRun } from "./cluster-run.ts";
+import type { Machine } from "./machines.ts";
+import { NO_FAULTS } from "./sim-etcd.ts";
+import type { SimPartition } from "./sim-partition.ts";
+import { KEYS } from "./sim-world.ts";
+
+/** No fault lasts longer than this. */
+const LONGEST_FAULT_MS = 4_000;
+/** A call to etcd may still have its effect after this. */
+const LONGEST_CALL_MS = 4_000;
+const DAY_MS = 86_400_000;
+/** More than any clock drifts, and less than a lease allows for. */
+const MAX_DRIFT = 0.01;
+
+/** What goes wrong in a schedule, and what operators ask for meanwhile. */
+export class ClusterFaults {
+  private isEnding = false;
+  /** What ends the faults that there are. */
+  private readonly undos = new Set<() => void>();
+  private lossMs = Number.NEGATIVE_INFINITY;
+
+  constructor(private readonly run: ClusterRun) {}
+
+  /** Faults that last. */
+  begin(): void {
+    const { world, machines } = this.run;
+    const { random, etcd, network } = world;
+    if (random.chance(0.5)) etcd.faults = world.randomEtcdFaults();
+    if (random.chance(0.5)) {
+      network.faults = {
+        ...network.faults,
+        delayMs: random.pick([1, 5, 30]),
+        slow: random.pick([0, 0.01, 0.05]),
+        slowMs: random.pick([50, 500, 2_000]),
+        reset: random.pick([0, 0, 0.005]),
+      };
+    }
+    if (random.chance(0.3)) for (const { dataPath } of machines.all) dataPath.faults.failure = 0.01;
+  }
+
+  /** One more fault. */
+  strike(): void {
+    const { machines, world } = this.run;
+    const { random } = world;
+    const machine = random.chance(0.5) ? (this.leading() ?? random.pick(machines.all)) : random.pick(machines.all);
+    random.pick(this.kinds)(machine);
+  }
+
+  /** Ends all faults, and has operators replace what is lost. */
+  end(): void {
+    const { world, machines, site, lookups } = this.run;
+    const { time, etcd, network } = world;
+    this.isEnding = true;
+    world.note("healing");
+    for (const undo of this.undos) undo();
+    time.advance(0);
+    network.healAll();
+    etcd.setDown(false);
+    etcd.faults = NO_FAULTS;
+    network.faults = { ...network.faults, reset: 0, slow: 0 };
+    for (const dataPath of machines.dataPaths.values()) Object.assign(dataPath.faults, { failure: 0, isFull: false, syncMs: 20 });
+    for (const machine of machines.all) {
+      etcd.heal(machine.name);
+      machines.boot(machine, site);
+    }
+    for (const { node } of lookups) {
+      etcd.heal(node.name);
+      node.resume();
+    }
+    this.removeLost();
+  }
+
+  // ---- operators
+
+  /** Something that operators ask for. */
+  operate(): void {
+    const { world, lookups, machines } = this.run;
+    const { random } = world;
+    const { requests, topics, view } = random.pick(lookups);
+    const { uid } = random.pick(machines.all).dataPath;
+    const names = [...view.partitions.keys()];
+    const what = random.next();
+    const topic = random.pick(["t", "u"]);
+    // As many brokers stay as the most replicas that are asked for.
+    if (what < 0.15 && view.removals.size < this.spareMachines()) void requests.removeBroker(uid);
+    else if (what < 0.25) void requests.keepBroker(uid);
+    else if (what < 0.65 && names.length > 0) {
+      const name = random.pick(names);
+      const { replicas = [] } = view.partitions.get(name)?.value ?? {};
+      const [topic, partition] = [name.split("/")[0], Number(name.split("/")[1])];
+      if (replicas.length === 0) return;
+      if (random.chance(0.4)) void requests.lead(topic, partition, random.pick(replicas));
+      else void requests.move(topic, partition, random.pick(replicas), uid);
+    } else if (what < 0.8 && world.time.nowMs > this.lossMs + 2 * LONGEST_FAULT_MS) {
+      const replicas = random.int(1, machines.all.length);
+      world.note(`${topic} is to have ${replicas} replicas`);
+      void topics.change(topic, { replicas, minInSync: random.int(1, replicas) });
+    } else if (what < 0.85) {
+      world.note("u is removed");
+      void topics.remove("u");
+    } else void topics.expand(topic, random.int(2, 5));
+  }
+
+  /** How many brokers may be removed so that every topic can have its replicas. */
+  private spareMachines(): number {
+    const { machines, world } = this.run;
+    const topics = world.etcd.store.range(`${KEYS.prefix}topics/`).map(({ value }) => SHAPES.topics.read(value));
+    return machines.all.length - Math.max(0, ...topics.map((topic) => (topic instanceof Error ? 0 : topic.replicas)));
+  }
+
+  /** Operators remove what is lost, and keep as many brokers as are needed. */
+  removeLost(): void {
+    const { world, machines } = this.run;
+    const { store } = world.etcd;
+    const { revision } = store;
+    const key = (uid: string) => KEYS.member("removals", uid);
+    for (const { uid, isLost } of machines.dataPaths.values()) {
+      const record = { state: "draining", partitions: 0, left: 0, problem: "" } as const;
+      if (isLost && !store.entries.has(key(uid))) store.txn([], [{ put: key(uid), value: SHAPES.removals.write(record) }], []);
+    }
+    const living = machines.all.filter(({ dataPath }) => store.entries.has(key(dataPath.uid)));
+    for (const { dataPath } of living.slice(Math.max(0, this.spareMachines()))) store.txn([], [{ remove: key(dataPath.uid) }], []);
+    this.recoverEmpty();
+    if (store.revision > revision) world.etcd.changed();
+  }
+
+  /** Partitions that were placed on a disk just before it was lost, and never had a message: operators begin them anew. */
+  private recoverEmpty(): void {
+    const { world, machines, checks } = this.run;
+    const { store } = world.etcd;
+    for (const { key, value } of store.range(`${KEYS.prefix}partitions/`)) {
+      const record = SHAPES.partitions.read(value);
+      if (record instanceof Error || !record.inSync.every((uid) => machines.dataPaths.get(uid)?.isLost)) continue;
+      if ((checks.histories.get(record.prefix)?.released.length ?? 0) > 0) continue;
+      const { uid } = world.random.pick(machines.all).dataPath;
+      const anew = { ...record, replicas: [uid], inSync: [uid], leader: "", epoch: record.epoch + 1, successor: undefined };
+      checks.placement.recovered.add(record.prefix);
+      store.txn([], [{ put: key, value: SHAPES.partitions.write(anew) }], []);
+    }
+  }
+
+  // ---- faults
+
+  private readonly kinds: readonly ((machine: Machine) => void)[] = [
+    (machine) => this.kill(machine),
+    (machine) => this.kill(machine),
+    (machine) => this.killTwo(machine),
+    (machine) => this.cutPower(machine),
+    (machine) => this.pause(machine),
+    (machine) => this.cutFromOne(machine),
+    (machine) => this.cutFromOne(machine),
+    (machine) => this.cutFromAll(machine),
+    (machine) => this.cutFromEtcd(machine),
+    () => this.etcd(),
+    (machine) => this.trim(machine),
+    (machine) => this.handOver(machine),
+    (machine) => this.loseDisk(machine),
+    (machine) => this.damage(machine),
+    (machine) => this.slowOrFull(machine),
+    (machine) => this.clocks(machine),
+    () => this.lookup(),
+  ];
+
+  private kill(machine: Machine): void {
+    this.run.machines.stop(machine, this.run.site, false);
+    this.bootLater(machine);
+  }
+
+  /** The one that leads, and a while later one that may have taken over. */
+  private killTwo(machine: Machine): void {
+    const { time, random } = this.run.world;
+    this.kill(machine);
+    time.after(random.int(0, 1_500), () => {
+      const next = this.leading();
+      if (next !== undefined && !this.isEnding) this.kill(next);
+    });
+  }
+
+  private cutPower(machine: Machine): void {
+    // With the durability `write`, messages are lost when all replicas in sync lose power.
+    const isRisky = [...machine.dataPath.partitions.values()].some(({ durability }) => durability === "write");
+    if (isRisky && !this.isSpare(machine)) return;
+    this.run.machines.stop(machine, this.run.site, true);
+    this.bootLater(machine);
+  }
+
+  private pause(machine: Machine): void {
+    const { node, name } = machine;
+    this.run.world.note(`${name} stands still`);
+    node.pause();
+    this.later(() => node.resume());
+  }
+
+  private cutFromOne({ name }: Machine): void {
+    const { machines, world } = this.run;
+    const { random, network } = world;
+    const other = random.pick(machines.all).name;
+    world.note(`${name} is cut off from ${other}`);
+    network.cut(name, other);
+    if (random.chance(0.5)) network.cut(other, name);
+    this.later(() => {
+      network.heal(name, other);
+      network.heal(other, name);
+    });
+  }
+
+  private cutFromAll({ name }: Machine): void {
+    const { machines, world } = this.run;
+    const { random, network, etcd } = world;
+    world.note(`${name} is cut off from all others`);
+    for (const other of machines.all) {
+      network.cut(name, other.name);
+      if (random.chance(0.8)) network.cut(other.name, name);
+    }
+    if (random.chance(0.5)) etcd.cutOff(name);
+    this.later(() => {
+      network.healAll();
+      etcd.heal(name);
+    });
+  }
+
+  private cutFromEtcd({ name }: Machine): void {
+    const { etcd } = this.run.world;
+    this.run.world.note(`${name} is cut off from etcd`);
+    etcd.cutOff(name);
+    this.later(() => etcd.heal(name));
+  }
+
+  private etcd(): void {
+    const { world, machines, checks } = this.run;
+    const { random, etcd } = world;
+    const what = random.next();
+    if (what < 0.4) {
+      world.note("etcd is away");
+      etcd.setDown(true);
+      this.later(() => etcd.setDown(false));
+    } else if (what < 0.6) etcd.compact();
+    else if (what < 0.8) etcd.electLeader();
+    else {
+      const lease = random.pick(machines.all).broker?.lease ?? "";
+      if (lease === "") return;
+      world.note(`the lease ${lease} is revoked`);
+      checks.revoked.add(lease);
+      etcd.store.endLease(lease);
+      etcd.changed();
+    }
+  }
+
+  /** Segments go that all channels have finished. */
+  private trim({ dataPath }: Machine): void {
+    const { checks, world, clients } = this.run;
+    for (const [prefix, disk] of dataPath.partitions)
+      disk.trimTo(world.random.int(0, checks.histories.get(prefix)?.trimmableTo(clients.open) ?? 0));
+  }
+
+  private handOver({ broker, node, name }: Machine): void {
+    this.run.world.note(`${name} hands over`);
+    node.run(() => broker?.drain());
+  }
+
+  /** The disk is gone for good, or the folder of a partition. */
+  private loseDisk(machine: Machine): void {
+    const { world, machines, site } = this.run;
+    const { random } = world;
+    if (random.chance(0.3) || !this.isSpare(machine)) return;
+    this.lossMs = world.time.nowMs;
+    if (random.chance(0.5)) machines.replaceDisk(machine, site);
+    else {
+      machines.stop(machine, site, false);
+      const { partitions } = machine.dataPath;
+      if (partitions.size > 0) machine.dataPath.loseFiles(random.pick([...partitions.keys()]));
+      world.note(`${machine.name} has lost the files of a partition`);
+    }
+    this.bootLater(machine);
+  }
+
+  /** A bit is another one. The next start finds it. */
+  private damage(machine: Machine): void {
+    if (!this.isSpare(machine)) return;
+    const { random } = this.run.world;
+    this.run.machines.stop(machine, this.run.site, false);
+    this.lossMs = this.run.world.time.nowMs;
+    const disks = [...machine.dataPath.partitions.values()];
+    if (disks.length > 0) random.pick(disks).flipBit(random);
+    this.bootLater(machine);
+  }
+
+  private slowOrFull({ dataPath: { faults }, name }: Machine): void {
+    const { random } = this.run.world;
+    if (random.chance(0.5)) {
+      const { syncMs } = faults;
+      faults.syncMs = 3_000;
+      this.later(() => Object.assign(faults, { syncMs }));
+      return;
+    }
+    this.run.world.note(`the disk of ${name} is full`);
+    faults.isFull = true;
+    this.later(() => Object.assign(faults, { isFull: false }));
+  }
+
+  private clocks({ node }: Machine): void {
+    const { random } = this.run.world;
+    if (random.chance(0.5)) node.setWallClock(random.int(-DAY_MS, DAY_MS));
+    else node.setRate(1 + (random.next() * 2 - 1) * MAX_DRIFT);
+  }
+
+  private lookup(): void {
+    const { world, lookups } = this.run;
+    const { random, etcd } = world;
+    const at = random.int(0, lookups.length - 1);
+    const { node } = lookups[at];
+    const what = random.next();
+    if (what < 0.4) {
+      world.note(`${node.name} is killed`);
+      node.end();
+      lookups[at] = this.run.newLookup();
+    } else if (what < 0.7) {
+      node.pause();
+      this.later(() => node.resume());
+    } else {
+      etcd.cutOff(node.name);
+      this.later(() => etcd.heal(node.name));
+    }
+  }
+
+  // ---- who, and when
+
+  /** One that thinks that it leads. */
+  private leading(): Machine | undefined {
+    const { machines, world } = this.run;
+    const leading = machines.all.filter(({ broker }) =>
+      [...(broker?.partitions.values() ?? [])].some(({ role }) => role.name === "leader"),
+    );
+    return leading.length === 0 ? undefined : world.random.pick(leading);
+  }
+
+  private bootLater(machine: Machine): void {
+    const { machines, site } = this.run;
+    this.later(() => machines.boot(machine, site));
+  }
+
+  private later(undo: () => void): void {
+    this.undos.add(undo);
+    this.run.world.time.after(this.run.world.random.int(20, LONGEST_FAULT_MS), () => {
+      if (this.undos.delete(undo)) undo();
+    });
+  }
+
+  /**
+   * Whether a machine's disk may lose something: of each of its partitions some other replica in sync has to keep what it has. A transaction
+   * that is under way may take the others out of the set, also one of the run before, or of a move.
+   */
+  private isSpare({ dataPath, broker, runs, startedMs }: Machine): boolean {
+    const { world, checks } = this.run;
+    if (broker === undefined || (runs > 1 && world.time.nowMs < startedMs + LONGEST_CALL_MS)) return false;
+    if (world.etcd.store.range(`${KEYS.prefix}moves/`).length > 0) return false;
+    for (const prefix of dataPath.partitions.keys()) {
+      const partition = broker.partitions.get(prefix);
+      const record = partition === undefined ? undefined : checks.recordOf(partition.name);
+      // It is about to be removed here, or was not seen yet.
+      if (partition === undefined || record?.prefix !== prefix) return false;
+      if (!this.isReplaceable(partition, record)) return false;
+    }
+    return true;
+  }
+
+  private isReplaceable(partition: SimPartition, { inSync, replicas, prefix }: PartitionRecord): boolean {
+    const { machines } = this.run;
+    const { uid } = partition.broker;
+    // One of them is about to be dropped.
+    if (partition.isChanging || replicas.length > (partition.topic?.replicas ?? 0)) return false;
+    return inSync.some((other) => {
+      const dataPath = other === uid ? undefined : machines.dataPaths.get(other);
+      return dataPath?.isLost === false && dataPath.partitions.get(prefix)?.isWhole === true;
+    });
+  }
+}

@@ -1,0 +1,108 @@
+import { CHANNEL_PREFIX } from "../../../src/cluster/replication/state/replica-state.ts";
+import type { SimPartition } from "./sim-partition.ts";
+
+/** A consumer that has not finished a message for this long gets it again. */
+const TIMEOUT_MS = 1_500;
+const SAVE_MS = 100;
+const IN_FLIGHT = 5;
+const KEY = `${CHANNEL_PREFIX}main`;
+
+/** What a leader hands out of one partition: it goes on where the state's cursor says. */
+export class SimChannel {
+  private isClosed = false;
+  private readonly finished = new Set<number>();
+  /** Until when each message that was handed out may be finished, by the steady clock. */
+  private readonly inFlight = new Map<number, number>();
+  private again: number[] = [];
+  private next: number;
+  private floor: number;
+  /** Below this, replicas know that everything is finished. */
+  private savedFloor: number;
+  private isSaving = false;
+  private isChecking = false;
+
+  constructor(private readonly partition: SimPartition) {
+    const { disk } = partition;
+    const cursor = Number(disk.state.now.get(KEY)?.value.toString().slice(1) ?? 0);
+    this.floor = this.next = this.savedFloor = Math.max(disk.start, Math.min(cursor, disk.end));
+  }
+
+  close(): void {
+    this.isClosed = true;
+  }
+
+  /** Hands out what is below the high watermark; of an ordered topic one message, when the one before is finished on all replicas. */
+  pump(): void {
+    const { partition } = this;
+    const { disk, broker } = partition;
+    const { isOrdered, deliverable } = this;
+    const limit = isOrdered ? 1 : IN_FLIGHT;
+    while (!this.isClosed && this.inFlight.size < limit) {
+      if (isOrdered && this.savedFloor < this.floor) return;
+      const sequence = this.again.shift() ?? (this.next < deliverable ? this.next++ : undefined);
+      if (sequence === undefined) return;
+      const message = disk.messageAt(sequence);
+      // It was removed, as every channel had finished it.
+      if (message === undefined && sequence < disk.start) continue;
+      if (this.finished.has(sequence) || sequence < this.floor) continue;
+      this.inFlight.set(sequence, broker.node.steadyMs() + TIMEOUT_MS);
+      this.checkLater();
+      broker.site.watch.onDelivery(partition, sequence, message);
+      broker.site.deliver(partition, sequence, () => this.finish(sequence));
+    }
+  }
+
+  /** Below this, messages may go to consumers. */
+  private get deliverable(): number {
+    return this.partition.highWatermark;
+  }
+
+  private get isOrdered(): boolean {
+    return this.partition.topic?.ordered === true;
+  }
+
+  private finish(sequence: number): void {
+    if (this.isClosed || !this.inFlight.delete(sequence)) return;
+    this.finished.add(sequence);
+    this.partition.broker.site.watch.onFinished(this.partition, sequence);
+    while (this.finished.delete(this.floor)) this.floor++;
+    if (this.isOrdered) this.save();
+    else this.saveLater();
+    this.pump();
+  }
+
+  private saveLater(): void {
+    if (this.isSaving) return;
+    this.isSaving = true;
+    this.partition.broker.node.callAfter(SAVE_MS, () => {
+      this.isSaving = false;
+      if (!this.isClosed) this.save();
+    });
+  }
+
+  private save(): void {
+    const { floor } = this;
+    this.partition.changeState([{ key: KEY, value: Buffer.from(`;${floor}`) }], () => {
+      this.savedFloor = Math.max(this.savedFloor, floor);
+      this.pump();
+    });
+  }
+
+  private checkLater(): void {
+    if (this.isChecking) return;
+    this.isChecking = true;
+    const { node } = this.partition.broker;
+    node.callAfter(TIMEOUT_MS, () => {
+      this.isChecking = false;
+      if (this.isClosed) return;
+      const nowMs = node.steadyMs();
+      for (const [sequence, untilMs] of this.inFlight) {
+        if (untilMs > nowMs) continue;
+        this.inFlight.delete(sequence);
+        this.again.push(sequence);
+      }
+      if (this.inFlight.size > 0) this.checkLater();
+      this.pump();
+    });
+  }
+}
