@@ -1,5 +1,5 @@
 import type { ClientAcks } from "./group-commit.ts";
-import { type Committed, type Replicated, WAITS_FOR_REPLICAS, WAITS_FOR_SYNC } from "./pending-publish.ts";
+import { type Committed, type Replicated, WAITS_FOR_LEADER, WAITS_FOR_REPLICAS, WAITS_FOR_SYNC } from "./pending-publish.ts";
 
 /** What waiting acknowledgements need of the broker. */
 export interface AckServices {
@@ -23,7 +23,7 @@ export abstract class AckQueue<Ack, Client extends { readonly closed: boolean }>
   measuredUpTo = 0;
   /** The number of the last one that waits for a sync. */
   protected syncUpTo = 0;
-  /** The number of the last one that waits for replicas. */
+  /** The number of the last one that waits for replicas, or for the broker that leads its partition. */
   private replicasUpTo = 0;
   /** The partitions for whose replicas those of the last commit wait. */
   private replicated: Replicated[] = [];
@@ -71,9 +71,10 @@ export abstract class AckQueue<Ack, Client extends { readonly closed: boolean }>
   protected noteWait({ waitsFor, replicated = [] }: Committed, at: number): void {
     const number = this.removed + at + 1;
     if ((waitsFor & WAITS_FOR_SYNC) !== 0) this.syncUpTo = number;
-    if ((waitsFor & WAITS_FOR_REPLICAS) === 0) return;
+    if ((waitsFor & (WAITS_FOR_REPLICAS | WAITS_FOR_LEADER)) === 0) return;
     this.replicasUpTo = number;
-    for (const partition of replicated) if (!this.replicated.includes(partition)) this.replicated.push(partition);
+    // Each publish that another broker carries out is waited for by itself.
+    for (const one of replicated) if (waitsFor === WAITS_FOR_LEADER || !this.replicated.includes(one)) this.replicated.push(one);
   }
 
   /** The number of the last committed acknowledgement. */

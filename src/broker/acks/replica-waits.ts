@@ -52,7 +52,9 @@ export class ReplicaWaits<Client extends { readonly closed: boolean }, Waiter ex
     this.waiting = this.waiting.filter((waiter) => {
       const { client, waits, failure } = waiter;
       if (client.closed) return false;
-      const isServed = failure !== undefined || waits.every(({ partition, sequence }) => partition.releasable >= sequence);
+      const isServed = waits.every(
+        ({ partition, sequence }) => partition.releasable >= sequence || (failure !== undefined && partition.isElsewhere !== true),
+      );
       if (isServed && !blocked.has(client)) {
         served.push(waiter);
         return false;

@@ -1,4 +1,4 @@
-import { type Committed, type Replicated, WAITS_FOR_SYNC } from "./pending-publish.ts";
+import { type Committed, type Replicated, WAITS_FOR_LEADER, WAITS_FOR_SYNC } from "./pending-publish.ts";
 
 /** What a batch waits for that went to several places: all of them. One that fails refuses it, though the others have their messages. */
 export class SplitCommit implements Committed {
@@ -19,7 +19,7 @@ export class SplitCommit implements Committed {
 
   get syncFailure(): Error | undefined {
     for (const { waitsFor, syncFailure } of this.parts)
-      if ((waitsFor & WAITS_FOR_SYNC) !== 0 && syncFailure !== undefined) return syncFailure;
+      if ((waitsFor & (WAITS_FOR_SYNC | WAITS_FOR_LEADER)) !== 0 && syncFailure !== undefined) return syncFailure;
     return undefined;
   }
 }

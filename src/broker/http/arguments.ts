@@ -9,11 +9,6 @@ import type { BrokerApi, HttpCall } from "./call.ts";
 
 // Calls check the same arguments with different codes and in different orders, as in nsqd (nsqd/http.go, internal/http_api/topic_channel_args.go).
 
-/** The topic to publish to. It is made if it does not exist. @throws Refusal 400 */
-export function topicToPublish({ broker, query }: Pick<HttpCall, "broker" | "query">): Topic {
-  return broker.registry.topic(validTopic(query.get("topic")));
-}
-
 /** An existing topic, with a check of its name. @throws Refusal 400, 404 */
 export function validExistingTopic({ broker, query }: HttpCall): Topic {
   return topicNamed(broker, validTopic(query.get("topic")));

@@ -1,14 +1,15 @@
 import { bodyAt, encodedHeader, HeaderReader } from "../../frame/header.ts";
 import { json, Refusal } from "../../http/server/reply.ts";
+import { publishAnywhere } from "../forwarding/publish-anywhere.ts";
 import { recordAt } from "../storage/log/records.ts";
 import { messageOfId } from "../topics/inspect/log-position.ts";
 import { OperatorError } from "../topics/operator-error.ts";
-import type { Topic } from "../topics/topic.ts";
-import { existingChannel, existingTopic, topicToPublish } from "./arguments.ts";
+import { existingChannel, existingTopic } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
 import { releasedMessage } from "./message.ts";
 import { operatorName } from "./origin.ts";
 import { deferral } from "./pub.ts";
+import { topicToPublish } from "./publish-place.ts";
 import { unavailableCode } from "./unavailable.ts";
 
 /**
@@ -54,12 +55,12 @@ export async function moveMessages(call: HttpCall): Promise<Response> {
   const ids = await idsIn(call);
   const channel = existingChannel(call);
   const to = targetTopic(call);
-  if (to === channel.topic) throw new Refusal(400, "INVALID_ARG_TO");
+  if (to === channel.topic.name) throw new Refusal(400, "INVALID_ARG_TO");
   const move = (id: string) => {
     const { part, sequence } = releasedMessage(channel, id);
     return call.broker.messageControl.move(part, sequence, to, operatorName(call, part));
   };
-  return forEach(call, ids, 1, `moved to ${to.name}`, move);
+  return forEach(call, ids, 1, `moved to ${to}`, move);
 }
 
 /** POST /messages/copy?topic=&to=TOPIC[&defer=ms]: publishes the bodies once more. */
@@ -77,10 +78,11 @@ export async function copyMessages(call: HttpCall): Promise<Response> {
     const body = buffer.subarray(bodyAt(buffer, from), record.to);
     const header = new HeaderReader();
     header.read(buffer, from);
-    const partition = to.partitionFor(buffer.subarray(header.keyFrom, header.keyTo));
-    return call.broker.publishing.publish(partition, "", body, delayMs, undefined, encodedHeader(buffer, from));
+    const key = buffer.subarray(header.keyFrom, header.keyTo);
+    const publish = { body, key, header: encodedHeader(buffer, from), idempotencyKey: "", deferMs: delayMs };
+    return publishAnywhere(call.broker.publishing, to, publish);
   };
-  return forEach(call, ids, PUBLISHED_AT_ONCE, `copied to ${to.name}`, copy);
+  return forEach(call, ids, PUBLISHED_AT_ONCE, `copied to ${to}`, copy);
 }
 
 /** @throws Refusal 400, 413 */
@@ -102,11 +104,11 @@ function idsOf(text: string): string[] | undefined {
   }
 }
 
-/** The topic to publish to, which is made if it does not exist. @throws Refusal 400 */
-function targetTopic({ broker, query }: HttpCall): Topic {
+/** The name of the topic to publish to, which is made if it does not exist. @throws Refusal 400 */
+function targetTopic({ broker, query }: HttpCall): string {
   const to = query.get("to");
   if (to === undefined) throw new Refusal(400, "MISSING_ARG_TO");
-  return topicToPublish({ broker, query: new Map([["topic", to]]) });
+  return topicToPublish({ broker, query: new Map([["topic", to]]) }).name;
 }
 
 /** Does something with each message, `atOnce` of them at the same time, within the bounds of a call. */

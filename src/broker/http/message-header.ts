@@ -63,15 +63,16 @@ function isTraceparent(text: string): boolean {
 /**
  * The header of the messages that a request publishes.
  *
+ * @param topic undefined: this broker does not have it
  * @throws Refusal 400 E_INVALID_JSON_HEADER, INVALID_TRACE_ID, INVALID_MESSAGE_KEY; E_EXT_NOT_SUPPORT if the topic was made for
  * messages without headers
  */
-export function messageHeader(call: HttpCall, topic: Topic): RequestHeader {
+export function messageHeader(call: HttpCall, topic: Topic | undefined): RequestHeader {
   const { headers } = call.request;
   const ext = call.query.get("ext");
   const key = keyArgument(call);
   const named = namedFields(headers);
-  const takesHeaders = topic.settings.extended !== false;
+  const takesHeaders = topic?.settings.extended !== false;
   const isAsked = ext !== undefined || key !== undefined || named.length > 0;
   if (!isAsked && !takesHeaders) return NO_HEADER;
   const contentType = headers.get("content-type");

@@ -1,12 +1,14 @@
 import { MpubCheck } from "../../frame/mpub.ts";
 import { Refusal, text } from "../../http/server/reply.ts";
+import { alikeMessages } from "../forwarding/forwarded-messages.ts";
+import { Elsewhere } from "../forwarding/place.ts";
 import type { BrokerOptions } from "../options.ts";
-import { partitionToPublish, topicToPublish } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
 import { batchOfLines } from "./lines.ts";
 import { messageHeader } from "./message-header.ts";
 import { publishOrigin } from "./origin.ts";
 import { idempotencyKey } from "./pub.ts";
+import { placeToPublish, publishFrom, topicToPublish } from "./publish-place.ts";
 
 /** The values of `binary`. Any other counts as true, as in nsqd. */
 const BOOLEANS = new Map([
@@ -29,9 +31,13 @@ export async function mpub(call: HttpCall): Promise<Response> {
   const body = await call.body(options.maxBodySizeBytes, "BODY_TOO_BIG");
   const batch = binary ? checkedBatch(body, options) : batchOfLines(body, options.maxMsgSizeBytes);
   if (batch === undefined) throw new Refusal(413, "MSG_TOO_BIG");
-  const { header, key } = messageHeader(call, topic);
-  const partition = partitionToPublish(call, topic, key);
-  await broker.publishing.publishBatch(partition, idempotencyKey(call), batch, publishOrigin(call, partition), header);
+  const { header, key } = messageHeader(call, topic.topic);
+  const repeatKey = idempotencyKey(call);
+  const place = placeToPublish(call, topic, key, repeatKey);
+  if (place instanceof Elsewhere) {
+    const messages = alikeMessages(header, batch);
+    if (messages.count > 0) await publishFrom(call, place, messages, "MPUB", repeatKey, 0);
+  } else await broker.publishing.publishBatch(place, repeatKey, batch, publishOrigin(call, place), header);
   return text("OK");
 }
 

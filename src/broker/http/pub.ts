@@ -1,10 +1,12 @@
 import type { Query } from "../../http/server/query.ts";
 import { Refusal, text } from "../../http/server/reply.ts";
+import { oneMessage } from "../forwarding/forwarded-messages.ts";
+import { Elsewhere } from "../forwarding/place.ts";
 import { MAX_KEY_BYTES } from "../storage/idempotency/key-store.ts";
-import { partitionToPublish, topicToPublish } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
 import { messageHeader } from "./message-header.ts";
 import { publishOrigin } from "./origin.ts";
+import { placeToPublish, publishFrom, topicToPublish } from "./publish-place.ts";
 
 /** What Go's strconv.ParseInt() accepts with base 10. */
 const INTEGER = /^[+-]?\d+$/;
@@ -21,9 +23,12 @@ export async function pub(call: HttpCall): Promise<Response> {
   if (body.length === 0) throw new Refusal(400, "MSG_EMPTY");
   const topic = topicToPublish(call);
   const deferMs = deferral(call.query, broker.options.maxReqTimeoutMs);
-  const { header, key } = messageHeader(call, topic);
-  const partition = partitionToPublish(call, topic, key);
-  await broker.publishing.publish(partition, idempotencyKey(call), body, deferMs, publishOrigin(call, partition), header);
+  const { header, key } = messageHeader(call, topic.topic);
+  const repeatKey = idempotencyKey(call);
+  const place = placeToPublish(call, topic, key, repeatKey);
+  if (place instanceof Elsewhere) {
+    await publishFrom(call, place, oneMessage(header, body, 0, body.length), deferMs > 0 ? "DPUB" : "PUB", repeatKey, deferMs);
+  } else await broker.publishing.publish(place, repeatKey, body, deferMs, publishOrigin(call, place), header);
   return text("OK");
 }
 

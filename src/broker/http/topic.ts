@@ -4,7 +4,7 @@ import { TOPIC_FLAGS } from "../../http/topic-flags.ts";
 import { MAX_PARTITIONS } from "../storage/metadata/partition-name.ts";
 import type { TopicSettings } from "../storage/metadata/topic-settings.ts";
 import { isOrder } from "../topics/channel/channel-settings.ts";
-import { existingTopic, topicToPublish, validExistingTopic, validTopic } from "./arguments.ts";
+import { existingTopic, validExistingTopic, validTopic } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
 
 /**
@@ -22,7 +22,7 @@ export async function createTopic(call: HttpCall): Promise<Response> {
   }
   const isPlain = [...Object.keys(TOPIC_FLAGS), "partition_num", "channel_order"].every((argument) => query.get(argument) === undefined);
   if (isPlain) {
-    topicToPublish(call);
+    broker.registry.topic(validTopic(query.get("topic")));
     return empty();
   }
   const name = validTopic(query.get("topic"));

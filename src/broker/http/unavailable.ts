@@ -1,4 +1,4 @@
-import { DRAINING, EXITING, PublishError } from "../acks/pending-publish.ts";
+import { DRAINING, EXITING, LeaderError, PublishError } from "../acks/pending-publish.ts";
 import { UnreadableFile } from "../storage/disk/unreadable-file.ts";
 import { TopicWaits } from "../topics/waiting-topic.ts";
 
@@ -14,5 +14,6 @@ export function unavailableCode(error: unknown): string | undefined {
   if (error instanceof UnreadableFile) return "FILE_UNREADABLE";
   if (error instanceof TopicWaits) return "TOPIC_NOT_OPEN";
   if (!(error instanceof PublishError)) return undefined;
-  return LEAVING_CODES.get(error.message) ?? "PUB_FAILED";
+  // Which partition it is, and what to do then, no code says.
+  return LEAVING_CODES.get(error.message) ?? (error instanceof LeaderError ? error.message : "PUB_FAILED");
 }

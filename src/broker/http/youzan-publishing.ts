@@ -2,17 +2,22 @@ import { goInteger } from "../../base/go/integer.ts";
 import { MESSAGE_ID_BYTES } from "../../frame/frame.ts";
 import { encodeHeader, NO_BYTES } from "../../frame/header.ts";
 import { writeId } from "../../frame/id.ts";
+import { murmur3 } from "../../frame/murmur3.ts";
 import { isValidName } from "../../frame/names.ts";
 import { internalId, rawBytes } from "../../frame/youzan.ts";
 import { negotiated } from "../../http/server/negotiated.ts";
 import { encodedJson, Refusal, text } from "../../http/server/reply.ts";
-import type { Topic } from "../topics/topic.ts";
+import { LeaderError } from "../acks/pending-publish.ts";
+import { type ForwardedMessages, oneMessage } from "../forwarding/forwarded-messages.ts";
+import type { MessagePlace } from "../forwarding/forwarded-publish.ts";
+import { Elsewhere, placeOf } from "../forwarding/place.ts";
 import type { TopicPartition } from "../topics/topic-partition.ts";
 import type { HttpCall } from "./call.ts";
 import { messageHeader } from "./message-header.ts";
 import { traceIdArgument } from "./messages.ts";
 import { publishOrigin } from "./origin.ts";
 import { idempotencyKey } from "./pub.ts";
+import { type NamedTopic, publishFrom } from "./publish-place.ts";
 
 // Youzan's calls that publish. Unlike /pub they make no topic, and they are refused in Youzan's words.
 
@@ -23,7 +28,7 @@ import { idempotencyKey } from "./pub.ts";
 export async function pubExt(call: HttpCall): Promise<Response> {
   const { topic, body } = await readPublish(call);
   if (call.query.get("ext") === undefined) throw new Refusal(400, "E_INVALID_JSON_HEADER");
-  const { header, key, isTraced, traceId, textBytes } = messageHeader(call, topic);
+  const { header, key, isTraced, traceId, textBytes } = messageHeader(call, topic.topic);
   const place = await publish(call, topic, key, body, header, textBytes, traceId);
   return isTraced && place !== undefined ? negotiated(call.request, place) : text("OK");
 }
@@ -38,7 +43,7 @@ export async function pubTrace(call: HttpCall): Promise<Response> {
   return place === undefined ? text("OK") : encodedJson(place);
 }
 
-async function readPublish(call: HttpCall): Promise<{ topic: Topic; body: Uint8Array }> {
+async function readPublish(call: HttpCall): Promise<{ topic: NamedTopic; body: Uint8Array }> {
   const { broker, query } = call;
   const body = await call.body(broker.options.maxMsgSizeBytes, "MSG_TOO_BIG");
   if (body.length === 0) throw new Refusal(406, "MSG_EMPTY");
@@ -46,7 +51,7 @@ async function readPublish(call: HttpCall): Promise<{ topic: Topic; body: Uint8A
   if (name === undefined) throw new Refusal(400, "MISSING_ARG_TOPIC");
   if (!isValidName(name)) throw new Refusal(400, "INVALID_ARG_TOPIC");
   const topic = broker.registry.topics.get(name);
-  if (topic !== undefined) return { topic, body };
+  if (topic !== undefined || broker.publishing.forwarder?.topic(name) !== undefined) return { topic: { name, topic }, body };
   broker.registry.checkWaiting(name);
   throw new Refusal(404, "E_TOPIC_NOT_EXIST");
 }
@@ -57,7 +62,7 @@ async function readPublish(call: HttpCall): Promise<{ topic: Topic; body: Uint8A
  */
 async function publish(
   call: HttpCall,
-  topic: Topic,
+  topic: NamedTopic,
   key: Uint8Array,
   body: Uint8Array,
   header: Uint8Array,
@@ -65,28 +70,51 @@ async function publish(
   traceId: bigint,
 ): Promise<string | undefined> {
   const { publishing } = call.broker;
-  const partition = youzanPartition(call, topic, key);
-  if (publishing.refusalFor(topic) !== undefined) throw new Refusal(400, "E_FAILED_ON_NOT_WRITABLE");
-  const { next, end, prefix } = partition.log;
-  const published = publishing.publish(partition, idempotencyKey(call), body, 0, publishOrigin(call, partition), header);
+  const size = rawBytes(body.length, textBytes, topic.topic?.settings.extended === true);
+  const place = youzanPlace(call, topic, key);
+  if (place instanceof Elsewhere) {
+    const published = await publishRemote(call, place, oneMessage(header, body, 0, body.length));
+    return published && placeJson(published, size, traceId);
+  }
+  if (publishing.refusalFor(place.topic) !== undefined) throw new Refusal(400, "E_FAILED_ON_NOT_WRITABLE");
+  const { next: sequence, end: position, prefix } = place.log;
+  const published = publishing.publish(place, idempotencyKey(call), body, 0, publishOrigin(call, place), header);
   const isRepeated = publishing.appended === 0;
   await published;
-  if (isRepeated) return undefined;
-  const size = rawBytes(body.length, textBytes, topic.settings.extended === true);
-  const id = internalId(partition.index, next);
+  return isRepeated ? undefined : placeJson({ partition: place.index, prefix, sequence, position }, size, traceId);
+}
+
+/** As publishFrom(), with refusals in Youzan's words. */
+async function publishRemote(call: HttpCall, place: Elsewhere, messages: ForwardedMessages): Promise<MessagePlace | undefined> {
+  try {
+    return await publishFrom(call, place, messages, "PUB", idempotencyKey(call), 0);
+  } catch (error) {
+    if (error instanceof LeaderError && error.youzanCode !== undefined) throw new Refusal(400, error.youzanCode);
+    throw error;
+  }
+}
+
+function placeJson({ partition, prefix, sequence, position }: MessagePlace, size: number, traceId: bigint): string {
+  const id = internalId(partition, sequence);
   const messageId = Buffer.alloc(MESSAGE_ID_BYTES);
-  writeId(new DataView(messageId.buffer, messageId.byteOffset, MESSAGE_ID_BYTES), 0, prefix, next);
-  return `{"status":"OK","id":${id},"trace_id":"${traceId}","queue_offset":${end},"rawsize":${size},"message_id":"${messageId}"}`;
+  writeId(new DataView(messageId.buffer, messageId.byteOffset, MESSAGE_ID_BYTES), 0, prefix, sequence);
+  return `{"status":"OK","id":${id},"trace_id":"${traceId}","queue_offset":${position},"rawsize":${size},"message_id":"${messageId}"}`;
 }
 
 /** The partition that a call names, or that of the key, or the next one. */
-function youzanPartition({ query }: HttpCall, topic: Topic, key: Uint8Array): TopicPartition {
-  const argument = query.get("partition");
+function youzanPlace(call: HttpCall, { name, topic }: NamedTopic, key: Uint8Array): TopicPartition | Elsewhere {
+  const argument = call.query.get("partition");
   const index = argument === undefined ? -1 : goInteger(Buffer.from(argument).toString("latin1"), "Atoi");
   if (typeof index !== "number") throw new Refusal(400, index.message);
-  if (index !== -1 && !topic.hasPartition(index)) throw new Refusal(404, "E_TOPIC_NOT_EXIST");
-  const fromKey = () => (key.length === 0 ? topic.nextPartition() : topic.partitionOfKey(key));
-  const partition = index === -1 ? fromKey() : topic.partition(index);
+  const { forwarder } = call.broker.publishing;
+  const routed = forwarder?.topic(name);
+  const hasPartition = routed === undefined ? topic?.hasPartition(index) : index >= 0 && index < routed.partitions;
+  if (index !== -1 && hasPartition !== true) throw new Refusal(404, "E_TOPIC_NOT_EXIST");
+  const hash = key.length === 0 ? undefined : murmur3(key, 0, key.length, 0);
+  const place = forwarder && placeOf(forwarder, name, topic, index === -1 ? undefined : index, hash, idempotencyKey(call));
+  if (place !== undefined) return place;
+  const fromKey = () => (hash === undefined ? topic?.nextPartition() : topic?.partitionOfHash(hash));
+  const partition = index === -1 ? fromKey() : topic?.partition(index);
   if (partition === undefined) throw new Refusal(400, "E_FAILED_ON_NOT_LEADER");
   return partition;
 }

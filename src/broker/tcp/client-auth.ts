@@ -17,7 +17,7 @@ export interface AuthenticatedClient extends LogSubject {
   readonly tls: { readonly commonName: string } | undefined;
   respond(frame: Buffer): void;
   /** The answer for which a command waits is there: the command is to be run again. */
-  onAuthAnswer(): void;
+  resumeCommand(): void;
 }
 
 /** What authentication needs of the broker. */
@@ -119,7 +119,7 @@ export class ClientAuth {
         this.services.turn.readClock();
         this.expiresMs = this.services.turn.steadyMs + answer.ttlS * 1000;
       }
-      this.client.onAuthAnswer();
+      this.client.resumeCommand();
     };
     const { remoteIp, tls } = this.client;
     const facts = { remoteIp, tls: tls !== undefined, commonName: tls?.commonName ?? "", secret: this.secret };

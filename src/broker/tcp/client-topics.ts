@@ -1,9 +1,13 @@
 import type { Line } from "../../frame/line.ts";
 import { DRAINING, PublishError } from "../acks/pending-publish.ts";
+import type { RoutedTopic } from "../cluster-routing.ts";
 import type { TopicSettings } from "../storage/metadata/topic-settings.ts";
 import { NotLedHere } from "../topics/not-led-here.ts";
 import type { Topic } from "../topics/topic.ts";
 import type { ClientServices } from "./client-services.ts";
+
+/** Addresses that an error names. */
+const MOST_LEADERS = 8;
 
 /** The topics of the broker, as one client finds and makes them. */
 export class ClientTopics {
@@ -49,6 +53,16 @@ export class ClientTopics {
     return true;
   }
 
+  /** The cluster has a topic of a name. */
+  isOfCluster(name: string): boolean {
+    return this.services.registry.cluster?.topic(name) !== undefined;
+  }
+
+  /** Why a topic cannot be consumed here. Where it can be, is in the client's log then: it tries other addresses, or asks a lookup server. */
+  refusal(error: Error): string {
+    return error instanceof NotLedHere ? describeLeaders(error.topic, this.services.registry.cluster?.topic(error.topic)) : error.message;
+  }
+
   /**
    * Makes a partition of a topic, with those before it, and the topic if there is none of the name. The caller has checked the name.
    *
@@ -67,4 +81,16 @@ export class ClientTopics {
     }
     registry.topicWith(name, Math.max(index + 1, topic?.settings.partitions ?? 1), topic === undefined ? settings : {});
   }
+}
+
+function describeLeaders(name: string, topic: RoutedTopic | undefined): string {
+  const leaders = new Set<string>();
+  for (let i = 0; i < (topic?.partitions ?? 0); i++) {
+    const tcp = topic?.leader(i)?.tcp ?? "";
+    if (tcp !== "") leaders.add(tcp);
+  }
+  if (leaders.size === 0) return `nobody leads topic ${name} now`;
+  const where = [...leaders].sort();
+  const shown = where.slice(0, MOST_LEADERS).join(", ") + (where.length > MOST_LEADERS ? " and others" : "");
+  return `this broker leads no partition of topic ${name}; it is consumed from ${shown}`;
 }

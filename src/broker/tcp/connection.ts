@@ -112,7 +112,7 @@ export class Connection
     this.acks = new PendingAcks(this, this.outbox, services);
     this.publisher = new Publisher(services, this.auth, this.acks, this);
     this.remoteIp = remoteAddress.slice(0, Math.max(0, remoteAddress.lastIndexOf(":"))).replace(/^\[|\]$/g, "");
-    this.topics = new ClientTopics(services, () => this.onAuthAnswer());
+    this.topics = new ClientTopics(services, () => this.resumeCommand());
     this.identity = new Identity(this.remoteIp, options.outputBufferTimeoutMs, locality);
     this.msgTimeoutMs = options.msgTimeoutMs;
     this.isTlsRequired = tlsRequirement(options) !== "false";
@@ -173,7 +173,7 @@ export class Connection
     if (this.decoder.onInputEnd()) this.closeGracefully();
   }
 
-  onAuthAnswer(): void {
+  resumeCommand(): void {
     this.host.guard(this, (connection) => connection.resume());
   }
 

@@ -1,21 +1,24 @@
-import { fatal, nonFatal, type ProtocolError } from "../../frame/error.ts";
+import { fatal, type ProtocolError } from "../../frame/error.ts";
 import { NO_BYTES } from "../../frame/header.ts";
 import type { Line } from "../../frame/line.ts";
 import type { MessageBatch } from "../../frame/message-batch.ts";
 import { MpubCheck } from "../../frame/mpub.ts";
-import { murmur3 } from "../../frame/murmur3.ts";
-import { isValidName } from "../../frame/names.ts";
+import { rawBytes } from "../../frame/youzan.ts";
 import { PendingPublish } from "../acks/pending-publish.ts";
 import { SplitCommit } from "../acks/split-commit.ts";
+import { batchMessages, type ForwardedMessages, manyMessages, oneMessage } from "../forwarding/forwarded-messages.ts";
+import type { MessagePlace } from "../forwarding/forwarded-publish.ts";
+import { Elsewhere } from "../forwarding/place.ts";
 import { MAX_KEY_BYTES } from "../storage/idempotency/key-store.ts";
 import type { Publishing } from "../topics/publishing.ts";
 import type { Topic } from "../topics/topic.ts";
 import { TopicPartition } from "../topics/topic-partition.ts";
 import type { Origin } from "../trace/trace-name.ts";
 import type { ClientAuth } from "./client-auth.ts";
-import { badTopic, type CommandResult, publishFailed } from "./commands/command.ts";
-import { ANY_PARTITION, TOPIC_NOT_EXIST } from "./commands/youzan/parameters.ts";
-import { TracedAnswer } from "./traced-answer.ts";
+import { type CommandResult, WAIT } from "./commands/command.ts";
+import { RemotePublishes, type RemotePublishesParts } from "./remote-publishes.ts";
+import { SelectedTopic } from "./selected-topic.ts";
+import { TracedAnswer, tracedFrame } from "./traced-answer.ts";
 
 /** What publishing needs of the broker. */
 export interface PublisherServices {
@@ -26,18 +29,13 @@ export interface PublisherServices {
   };
   /** Whether publishes may have keys. */
   readonly keys: { readonly enabled: boolean };
+  readonly turn: RemotePublishesParts["turn"];
 }
 
 /** Where the acknowledgements of publishes wait for their commit. */
 interface Acks {
   add(pending: PendingPublish): void;
 }
-
-/** Youzan's answers to publishes. Where there is no text, their clients still expect the space in front of it. */
-const NOT_WRITABLE = nonFatal("E_FAILED_ON_NOT_WRITABLE", "");
-/** Another broker has the partition. */
-const NOT_LEADER = nonFatal("E_FAILED_ON_NOT_LEADER", "");
-const PARTITION_NEEDED = fatal("E_BAD_PARTITION", `topic partition is not valid for multi partition: ${ANY_PARTITION}`);
 
 /** A batch of several partitions adds the index of each to its idempotency key. */
 const MAX_SPLIT_KEY_BYTES = MAX_KEY_BYTES - 5;
@@ -54,30 +52,26 @@ export class Publisher {
   deferMs = 0;
   /** The client negotiated that its publishes may have keys. */
   idempotent = false;
-  /**
-   * The client negotiated `message_headers`: the topics of its publishes with headers are made, their lines may have idempotency keys
-   * behind the partition, and they do not make it one of Youzan's clients.
-   */
-  makesTopics = false;
   /** The key of the publish that is under way; empty for none. */
   key = "";
 
   private readonly counters = new Map<string, { count: number }>();
-  /** The topic that the last publish named; undefined if it did not exist then. */
-  private topic: Topic | undefined;
-  private topicName: Buffer = Buffer.alloc(0);
+  /** What the last publish named. */
+  private readonly selected: SelectedTopic;
   /** The counter of that topic. */
   private counter: { count: number } | undefined;
-  /** The partition that the last publish named; ANY_PARTITION: none. */
-  private partitionIndex = ANY_PARTITION;
+  private readonly remote: RemotePublishes;
 
   constructor(
     private readonly services: PublisherServices,
     private readonly auth: ClientAuth | undefined,
     private readonly acks: Acks,
     /** The client. */
-    private readonly client: Origin & { readonly inFlightCount: number },
-  ) {}
+    private readonly client: Origin & RemotePublishesParts["client"] & { readonly inFlightCount: number },
+  ) {
+    this.selected = new SelectedTopic(services, client);
+    this.remote = new RemotePublishes({ turn: services.turn, client });
+  }
 
   /** Published messages by topic. A client with any is a producer in the statistics. */
   get counts(): Map<string, number> {
@@ -93,15 +87,27 @@ export class Publisher {
     this.idempotent = isWanted && this.services.keys.enabled;
   }
 
+  /**
+   * The client negotiated `message_headers`: the topics of its publishes with headers are made, their lines may have idempotency keys
+   * behind the partition, and they do not make it one of Youzan's clients.
+   */
+  get makesTopics(): boolean {
+    return this.selected.makesTopics;
+  }
+
+  set makesTopics(makesTopics: boolean) {
+    this.selected.makesTopics = makesTopics;
+  }
+
+  // ---- what a publish names
+
   /** Notes the topic that a publish's line names. The topic of the last publish costs no look-up, and no existing one a string. */
   selectTopic(command: string | undefined, line: Line): ProtocolError | undefined {
     // A publish that failed may have left its key.
     this.key = "";
-    if (this.isSelected(line)) return undefined;
-    const topic = this.services.registry.knownTopic(line.buffer, line.start(1), line.end(1));
-    if (topic === undefined && !isValidName(line.text(1))) return badTopic(command ?? line.text(0), line);
-    this.select(topic, line);
-    return undefined;
+    if (this.selected.isNamed(line)) return undefined;
+    this.counter = undefined;
+    return this.selected.select(line, command ?? line.text(0));
   }
 
   /**
@@ -109,80 +115,75 @@ export class Publisher {
    * exist, checkTarget() says.
    */
   selectTarget(line: Line, partition: number): ProtocolError | undefined {
-    this.partitionIndex = partition;
+    this.selected.partitionIndex = partition;
     this.key = "";
     if (this.makesTopics) return this.selectTopic(undefined, line);
-    if (!this.isSelected(line)) this.select(this.services.registry.knownTopic(line.buffer, line.start(1), line.end(1)), line);
-    return undefined;
-  }
-
-  private isSelected(line: Line): boolean {
-    return this.topic !== undefined && !this.topic.deleted && this.topic.isNamed(line.buffer, line.start(1), line.end(1));
-  }
-
-  private select(topic: Topic | undefined, line: Line): void {
-    this.topic = topic;
-    this.topicName = topic?.nameBytes ?? Buffer.from(line.buffer.subarray(line.start(1), line.end(1)));
+    if (this.selected.isNamed(line)) return undefined;
     this.counter = undefined;
+    return this.selected.select(line, undefined);
+  }
+
+  /** Why nothing can be published to the selected topic and partition: there are none, at no broker, or it must be named. */
+  checkTarget(): ProtocolError | undefined {
+    return this.selected.check();
+  }
+
+  /** Why messages with headers are refused. */
+  checkHeaders(): ProtocolError | undefined {
+    return this.selected.checkHeaders();
+  }
+
+  /** Whether messages belong to the partitions of their keys. */
+  get goesByKey(): boolean {
+    return this.selected.goesByKey;
   }
 
   /** PUB: publishes the message in [from, to) to the selected topic. */
   publish(bytes: Buffer, from: number, to: number): CommandResult {
-    const refused = this.auth?.checkPublish("PUB", this.topicName);
+    const refused = this.auth?.checkPublish("PUB", this.selected.nameBytes);
     if (refused !== undefined) return refused;
-    const topic = this.openTopic();
-    if (topic instanceof Error) return publishFailed("PUB", topic);
-    this.awaitAck(topic, this.services.publishing.append(topic.nextPartition(), this.key, bytes, from, to, this.client));
+    const partition = this.selected.openAny(this.key, "PUB");
+    if (partition instanceof Elsewhere) return this.publishElsewhere(partition, "PUB", () => oneMessage(NO_BYTES, bytes, from, to));
+    if (!(partition instanceof TopicPartition)) return partition;
+    this.awaitAck(partition.topic, this.services.publishing.append(partition, this.key, bytes, from, to, this.client));
     return undefined;
   }
 
   /** DPUB: publishes the message in [from, to) after `deferMs`. */
   publishDeferred(bytes: Buffer, from: number, to: number): CommandResult {
-    const refused = this.auth?.checkPublish("DPUB", this.topicName);
+    const refused = this.auth?.checkPublish("DPUB", this.selected.nameBytes);
     if (refused !== undefined) return refused;
-    const topic = this.openTopic();
-    if (topic instanceof Error) return publishFailed("DPUB", topic);
-    this.awaitAck(topic, this.services.publishing.defer(topic.nextPartition(), this.key, bytes, from, to, this.deferMs, this.client));
+    const partition = this.selected.openAny(this.key, "DPUB");
+    if (partition instanceof Elsewhere) return this.publishElsewhere(partition, "DPUB", () => oneMessage(NO_BYTES, bytes, from, to));
+    if (!(partition instanceof TopicPartition)) return partition;
+    this.awaitAck(partition.topic, this.services.publishing.defer(partition, this.key, bytes, from, to, this.deferMs, this.client));
     return undefined;
   }
 
   /** MPUB, before its body is there: whether the client may publish the batch, and the topic accepts it. */
   prepareBatch(): CommandResult {
-    const refused = this.auth?.checkPublish("MPUB", this.topicName);
+    const refused = this.auth?.checkPublish("MPUB", this.selected.nameBytes);
     if (refused !== undefined) return refused;
-    const topic = this.openTopic();
-    return topic instanceof Error ? publishFailed("MPUB", topic) : undefined;
+    const partition = this.selected.openAny(this.key, "MPUB");
+    return partition instanceof TopicPartition || partition instanceof Elsewhere ? undefined : partition;
   }
 
   /** MPUB: publishes the messages that `batch` found in [from, to). */
   publishBatch(bytes: Buffer, from: number, to: number): CommandResult {
-    const topic = this.openTopic();
-    if (topic instanceof Error) return publishFailed("MPUB", topic);
+    const { batch } = this;
+    const partition = this.selected.openAny(this.key, "MPUB");
+    if (partition instanceof Elsewhere) return this.publishElsewhere(partition, "MPUB", () => manyMessages(bytes, from, to, batch.count));
+    if (!(partition instanceof TopicPartition)) return partition;
     const { publishing } = this.services;
-    const partition = topic.nextPartition();
-    this.awaitAck(topic, publishing.appendBatch(partition, this.key, bytes, from + COUNT_BYTES, to, this.batch.count, this.client));
+    this.awaitAck(partition.topic, publishing.appendBatch(partition, this.key, bytes, from + COUNT_BYTES, to, batch.count, this.client));
     return undefined;
   }
 
   // ---- for Youzan's clients, which publish to what exists
 
-  /** Why nothing can be published to the selected topic and partition: there are none, at no broker, or it must be named. */
-  checkTarget(): ProtocolError | undefined {
-    const { topic, partitionIndex } = this;
-    if (topic === undefined || topic.deleted) return this.makesTopics && partitionIndex === ANY_PARTITION ? undefined : TOPIC_NOT_EXIST;
-    if (partitionIndex !== ANY_PARTITION) return topic.hasPartition(partitionIndex) ? undefined : TOPIC_NOT_EXIST;
-    return topic.settings.ordered === true && !this.makesTopics ? PARTITION_NEEDED : undefined;
-  }
-
-  /** Why messages with headers are refused. */
-  checkHeaders(): ProtocolError | undefined {
-    if (this.topic?.settings.extended !== false) return undefined;
-    return nonFatal("E_EXT_NOT_SUPPORT", `ext content not supported in topic ${this.topic.name}`);
-  }
-
   /** Whether the client may publish to the selected topic. */
   checkPermission(command: string): CommandResult {
-    return this.auth?.checkPublish(command, this.topicName);
+    return this.auth?.checkPublish(command, this.selected.nameBytes);
   }
 
   /**
@@ -202,7 +203,11 @@ export class Publisher {
     to: number,
     traceId?: bigint,
   ): CommandResult {
-    const partition = this.openPartition(key);
+    const partition = this.selected.openPartition(this.key, key);
+    if (partition instanceof Elsewhere) {
+      const traced = traceId === undefined ? undefined : this.tracedBy(traceId, to - from, textBytes);
+      return this.publishElsewhere(partition, "PUB", () => oneMessage(header, bytes, from, to), traced);
+    }
     if (!(partition instanceof TopicPartition)) return partition;
     const { publishing } = this.services;
     const answer = traceId === undefined ? undefined : new TracedAnswer(partition);
@@ -214,7 +219,8 @@ export class Publisher {
 
   /** DPUB_EXT: publishes as publishTo(), after `deferMs`. */
   deferTo(header: Uint8Array, key: Uint8Array, bytes: Buffer, from: number, to: number): CommandResult {
-    const partition = this.openPartition(key);
+    const partition = this.selected.openPartition(this.key, key);
+    if (partition instanceof Elsewhere) return this.publishElsewhere(partition, "DPUB", () => oneMessage(header, bytes, from, to));
     if (!(partition instanceof TopicPartition)) return partition;
     const { publishing } = this.services;
     this.awaitAck(partition.topic, publishing.defer(partition, this.key, bytes, from, to, this.deferMs, this.client, header));
@@ -223,21 +229,21 @@ export class Publisher {
 
   /** Publishes the `count` messages of a batch in [from, to), whose lengths were checked, to the selected partition. */
   publishBatchTo(bytes: Buffer, from: number, to: number, count: number): CommandResult {
-    const partition = this.openPartition();
+    const partition = this.selected.openPartition(this.key);
+    if (partition instanceof Elsewhere) return this.publishElsewhere(partition, "MPUB", () => manyMessages(bytes, from, to, count));
     if (!(partition instanceof TopicPartition)) return partition;
     const { publishing } = this.services;
     this.awaitAck(partition.topic, publishing.appendBatch(partition, this.key, bytes, from + COUNT_BYTES, to, count, this.client));
     return undefined;
   }
 
-  /** Whether messages belong to the partitions of their keys. */
-  get goesByKey(): boolean {
-    return this.partitionIndex === ANY_PARTITION && this.topic !== undefined && this.topic.settings.partitions > 1;
-  }
-
   /** PUB_EXT: publishes the only message of a batch to the selected partition, or to that of its key. @param traceId as for publishTo() */
   publishMessage(bytes: Buffer, batch: MessageBatch, textBytes: number, traceId?: bigint): CommandResult {
-    const partition = batch.hasKeys ? this.openPartitionOf(batch.keyHash(0)) : this.openPartition();
+    const partition = batch.hasKeys ? this.selected.openPartitionOf(this.key, batch.keyHash(0)) : this.selected.openPartition(this.key);
+    if (partition instanceof Elsewhere) {
+      const traced = traceId === undefined ? undefined : this.tracedBy(traceId, batch.bodyBytesOf(0), textBytes);
+      return this.publishElsewhere(partition, "PUB", () => batchMessages(batch, 0, 1, bytes), traced);
+    }
     if (!(partition instanceof TopicPartition)) return partition;
     const answer = traceId === undefined ? undefined : new TracedAnswer(partition);
     const { pendingPub, topic } = partition;
@@ -254,7 +260,14 @@ export class Publisher {
    */
   publishMessages(bytes: Buffer, batch: MessageBatch, isTraced: boolean): CommandResult {
     if (batch.hasKeys) return this.publishByKeys(bytes, batch);
-    const partition = this.openPartition();
+    const partition = this.selected.openPartition(this.key);
+    if (partition instanceof Elsewhere) {
+      const { count } = batch;
+      let bodyBytes = 0;
+      for (let i = 0; i < count; i++) bodyBytes += batch.bodyBytesOf(i);
+      const traced = isTraced ? this.tracedBy(0n, bodyBytes, 0, count) : undefined;
+      return this.publishElsewhere(partition, "MPUB", () => batchMessages(batch, 0, count, bytes), traced);
+    }
     if (!(partition instanceof TopicPartition)) return partition;
     const answer = isTraced ? new TracedAnswer(partition) : undefined;
     const pending = this.services.publishing.appendMessages(partition, this.key, bytes, batch, 0, batch.count, this.client);
@@ -271,66 +284,74 @@ export class Publisher {
   /**
    * Publishes messages to the partitions of their keys, those without one together to the next partition. With an idempotency key,
    * they go to that key's partition, so that a repetition has the same parts; and each part has a key of its own, so that those that
-   * an earlier publish did not get to are made up for.
+   * an earlier publish did not get to are made up for. Each part is published or refused by itself, and one that is refused refuses all.
    */
   private publishByKeys(bytes: Buffer, batch: MessageBatch): CommandResult {
     const { key } = this;
-    const keyless = this.openPartition(Buffer.from(key));
-    if (!(keyless instanceof TopicPartition)) return keyless;
-    const { topic } = keyless;
+    const keyless = this.selected.openPartition(key, Buffer.from(key));
+    if (!(keyless instanceof TopicPartition || keyless instanceof Elsewhere)) return keyless;
+    const places = new Map<number, TopicPartition | Elsewhere>();
     for (let i = 0; i < batch.count; i++) {
-      const partition = batch.hasKey(i) ? topic.partitionOfHash(batch.keyHash(i)) : keyless;
-      if (partition === undefined) return NOT_LEADER;
-      batch.setPart(i, partition.index);
+      const place = batch.hasKey(i) ? this.selected.openKeyed(keyless, places, batch.keyHash(i)) : keyless;
+      if (!(place instanceof TopicPartition || place instanceof Elsewhere)) return place;
+      const part = place instanceof TopicPartition ? place.index : (place.partition ?? 0);
+      batch.setPart(i, part);
+      places.set(part, place);
     }
     const parts = batch.split();
     if (parts.length > 1 && key.length > MAX_SPLIT_KEY_BYTES) return KEY_TOO_LONG;
     const { publishing } = this.services;
+    const { forwarder } = publishing;
+    // Before anything is published.
+    for (const place of places.values()) {
+      if (place instanceof Elsewhere && forwarder !== undefined && !this.remote.hasRoom(forwarder, place)) return WAIT;
+    }
     let appended = 0;
     const pending: PendingPublish[] = [];
     for (const { part, first, count } of parts) {
-      const partition = topic.partition(part) ?? keyless;
+      const partition = places.get(part) ?? keyless;
       const partKey = key === "" || parts.length === 1 ? key : `${key}/${part}`;
-      pending.push(publishing.appendMessages(partition, partKey, bytes, batch, first, count, this.client));
-      appended += publishing.appended;
+      if (partition instanceof TopicPartition) {
+        pending.push(publishing.appendMessages(partition, partKey, bytes, batch, first, count, this.client));
+        appended += publishing.appended;
+      } else if (forwarder !== undefined) {
+        const messages = batchMessages(batch, first, count, bytes);
+        pending.push(this.remote.publish(forwarder, partition, { ...messages, command: "MPUB", key: partKey, deferMs: 0 }));
+        appended += count;
+      }
     }
     const commits = pending.map(({ target }) => target);
-    this.awaitAck(topic, pending.length === 1 ? pending[0] : new PendingPublish(new SplitCommit(commits), "MPUB"), appended);
+    this.awaitAck(undefined, pending.length === 1 ? pending[0] : new PendingPublish(new SplitCommit(commits), "MPUB"), appended);
     return undefined;
   }
 
-  /** The selected partition, or why nothing can be published to it now. @param key of the message; empty: none */
-  private openPartition(key: Uint8Array = NO_BYTES): TopicPartition | ProtocolError {
-    return this.openPartitionOf(key.length === 0 ? undefined : murmur3(key, 0, key.length, 0));
+  private publishElsewhere(
+    place: Elsewhere,
+    command: PendingPublish["command"],
+    messages: () => ForwardedMessages,
+    answer?: (place: MessagePlace) => Buffer,
+  ): CommandResult {
+    const { forwarder } = this.services.publishing;
+    if (forwarder === undefined || !this.remote.hasRoom(forwarder, place)) return WAIT;
+    const { key } = this;
+    const deferMs = command === "DPUB" ? this.deferMs : 0;
+    const publish = { ...messages(), command, key, deferMs, answer };
+    this.awaitAck(undefined, this.remote.publish(forwarder, place, publish), publish.count);
+    return undefined;
   }
 
-  /** @param keyHash of the key of the message; undefined: none */
-  private openPartitionOf(keyHash: number | undefined): TopicPartition | ProtocolError {
-    const topic = this.makesTopics ? this.openTopic() : this.topic;
-    if (topic instanceof Error) return publishFailed("PUB", topic);
-    if (topic === undefined || topic.deleted) return TOPIC_NOT_EXIST;
-    if (this.services.publishing.refusalFor(topic, this.client.inFlightCount > 0) !== undefined) return NOT_WRITABLE;
-    const { partitionIndex } = this;
-    if (partitionIndex !== ANY_PARTITION) return topic.partition(partitionIndex) ?? NOT_LEADER;
-    return keyHash === undefined ? topic.nextPartition() : (topic.partitionOfHash(keyHash) ?? NOT_LEADER);
+  /** What makes the answer to a publish with a trace id that is carried out elsewhere. */
+  private tracedBy(traceId: bigint, bodyBytes: number, textBytes: number, count = 1): (place: MessagePlace) => Buffer {
+    const isExtended = this.selected.isExtended;
+    const sizeBytes = rawBytes(bodyBytes, textBytes, isExtended) + (count - 1) * rawBytes(0, 0, isExtended);
+    return ({ partition, sequence, position }) => tracedFrame(partition, sequence, position, traceId, sizeBytes);
   }
 
-  /** The selected topic. It is made if it does not exist. @returns why nothing can be published to it */
-  private openTopic(): Topic | Error {
-    const { publishing } = this.services;
-    const { topic: known } = this;
-    if (known !== undefined && !known.deleted && publishing.refusal === undefined) return known;
-    const isFinishing = this.client.inFlightCount > 0;
-    if (known !== undefined && !known.deleted) return publishing.refusalFor(known, isFinishing) ?? known;
-    const topic = publishing.topicNamed(this.topicName.toString("latin1"), isFinishing);
-    if (!(topic instanceof Error)) this.topic = topic;
-    return topic;
-  }
-
-  private awaitAck(topic: Topic, pending: PendingPublish, appended = this.services.publishing.appended): void {
+  /** @param topic undefined: the selected one */
+  private awaitAck(topic: Topic | undefined, pending: PendingPublish, appended = this.services.publishing.appended): void {
     this.key = "";
     if (appended > 0) {
-      this.counter ??= this.counterOf(topic.name);
+      this.counter ??= this.counterOf(topic?.name ?? this.selected.name);
       this.counter.count += appended;
     }
     this.acks.add(pending);

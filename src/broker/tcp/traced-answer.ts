@@ -12,8 +12,24 @@ const FRAME_BYTES = ID_AT + 8 + 8 + 8 + 4;
  *
  *     "OK" | internal id u64 | trace id u64 | offset u64 | raw size u32
  *
- * It is to be made before the message is appended. Of several messages it has the first one's id and offset, and the sum of sizes.
+ * Of several messages it has the first one's id and offset, and the sum of sizes.
+ *
+ * @param partition of the topic
+ * @param position of the first message in its log
  */
+export function tracedFrame(partition: number, sequence: number, position: number, traceId: bigint, sizeBytes: number): Buffer {
+  const frame = Buffer.alloc(FRAME_BYTES);
+  frame.writeUInt32BE(FRAME_BYTES - 4, 0);
+  frame.writeUInt32BE(FRAME_TYPE_RESPONSE, 4);
+  frame.set(OK, FRAME_HEADER_BYTES);
+  writeInternalId(new DataView(frame.buffer, frame.byteOffset, frame.length), ID_AT, partition, sequence);
+  frame.writeBigUInt64BE(traceId, ID_AT + 8);
+  frame.writeBigUInt64BE(BigInt(position), ID_AT + 16);
+  frame.writeUInt32BE(sizeBytes, ID_AT + 24);
+  return frame;
+}
+
+/** The answer to a publish with a trace id that this broker carries out. It is to be made before the message is appended. */
 export class TracedAnswer {
   private readonly sequence: number;
   private readonly position: number;
@@ -31,14 +47,6 @@ export class TracedAnswer {
 
   /** A pending publish with this answer in place of OK. */
   to({ target, command }: PendingPublish, traceId: bigint): PendingPublish {
-    const frame = Buffer.alloc(FRAME_BYTES);
-    frame.writeUInt32BE(FRAME_BYTES - 4, 0);
-    frame.writeUInt32BE(FRAME_TYPE_RESPONSE, 4);
-    frame.set(OK, FRAME_HEADER_BYTES);
-    writeInternalId(new DataView(frame.buffer, frame.byteOffset, frame.length), ID_AT, this.partition.index, this.sequence);
-    frame.writeBigUInt64BE(traceId, ID_AT + 8);
-    frame.writeBigUInt64BE(BigInt(this.position), ID_AT + 16);
-    frame.writeUInt32BE(this.sizeBytes, ID_AT + 24);
-    return new PendingPublish(target, command, frame);
+    return new PendingPublish(target, command, tracedFrame(this.partition.index, this.sequence, this.position, traceId, this.sizeBytes));
   }
 }

@@ -1,9 +1,10 @@
 import { PublishError } from "../acks/pending-publish.ts";
+import { publishAnywhere } from "../forwarding/publish-anywhere.ts";
 import type { Publishing } from "./publishing.ts";
 
 /** Publishes dead letters. It is there before topics are, and before what publishes to them. */
 export class DeadLetterDesk {
-  publishing: Pick<Publishing, "publish" | "topicNamed"> | undefined;
+  publishing: Pick<Publishing, "publish" | "topicNamed" | "forwarder" | "knownTopic"> | undefined;
 
   /**
    * Publishes one message. The topic is made if it does not exist.
@@ -15,8 +16,6 @@ export class DeadLetterDesk {
    */
   async publish(topicName: string, idempotencyKey: string, key: Uint8Array, body: Buffer, header: Uint8Array): Promise<void> {
     if (this.publishing === undefined) throw new PublishError("the broker starts");
-    const topic = this.publishing.topicNamed(topicName);
-    if (topic instanceof PublishError) throw topic;
-    await this.publishing.publish(topic.partitionFor(key), idempotencyKey, body, 0, undefined, header);
+    await publishAnywhere(this.publishing, topicName, { body, key, header, idempotencyKey, deferMs: 0 });
   }
 }

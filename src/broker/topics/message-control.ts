@@ -1,6 +1,7 @@
 import { ID_OFFSET, MESSAGE_ID_BYTES } from "../../frame/frame.ts";
 import { bodyAt, encodedHeader, HeaderReader } from "../../frame/header.ts";
 import { PublishError } from "../acks/pending-publish.ts";
+import { publishAnywhere } from "../forwarding/publish-anywhere.ts";
 import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
 import { KIND_REQUEUE } from "../storage/deferred/entry.ts";
 import type { EntryOwner, StagedEntries } from "../storage/deferred/staged-entries.ts";
@@ -13,7 +14,6 @@ import { findDeferred } from "./inspect/deferred-search.ts";
 import { messageStatus } from "./inspect/message-status.ts";
 import { OperatorError } from "./operator-error.ts";
 import type { Publishing } from "./publishing.ts";
-import type { Topic } from "./topic.ts";
 import type { Turn } from "./turn.ts";
 
 /** How many calls may search the deferred store at the same time: each reads files. */
@@ -88,7 +88,7 @@ export class MessageControl {
    * @param by who asks for it, for a trace
    * @throws OperatorError; PublishError if it was not published
    */
-  async move(channel: ChannelPartition, sequence: number, to: Topic, by?: TraceName): Promise<void> {
+  async move(channel: ChannelPartition, sequence: number, to: string, by?: TraceName): Promise<void> {
     checkHoles(channel, sequence);
     // Without this, a message that was moved earlier than the window would be published once more.
     if (messageStatus(channel, sequence).state === "finished") await this.search(channel, sequence);
@@ -100,14 +100,9 @@ export class MessageControl {
     const body = buffer.subarray(bodyAt(buffer, from), end);
     const header = new HeaderReader();
     header.read(buffer, from);
-    await this.parts.publishing.publish(
-      to.partitionFor(buffer.subarray(header.keyFrom, header.keyTo)),
-      `move ${partition.topic.name} ${channel.name} ${id}`,
-      body,
-      0,
-      undefined,
-      encodedHeader(buffer, from),
-    );
+    const key = buffer.subarray(header.keyFrom, header.keyTo);
+    const idempotencyKey = `move ${partition.topic.name} ${channel.name} ${id}`;
+    await publishAnywhere(this.parts.publishing, to, { body, key, header: encodedHeader(buffer, from), idempotencyKey, deferMs: 0 });
     await this.finish(channel, sequence, by);
   }
 

@@ -5,6 +5,7 @@ import { MessageBatch } from "../../frame/message-batch.ts";
 import { isEphemeral } from "../../frame/names.ts";
 import type { GroupCommit } from "../acks/group-commit.ts";
 import { type Committed, DRAINING, EXITING, PendingPublish, PublishError, WAITS_FOR_SYNC } from "../acks/pending-publish.ts";
+import type { Forwarder } from "../forwarding/forwarder.ts";
 import type { KeyStore, UnsyncedKey } from "../storage/idempotency/key-store.ts";
 import { deferredSequence } from "../storage/idempotency/unconfirmed-keys.ts";
 import type { MetadataStore } from "../storage/metadata/metadata-store.ts";
@@ -65,6 +66,8 @@ export class Publishing {
   appended = 0;
   /** Publishes that were refused or failed since the start. */
   errorCount = 0;
+  /** Has publishes carried out that another broker leads; undefined: the broker is alone. */
+  forwarder: Forwarder | undefined;
   /** The broker is drained: only consumers that have messages in flight may publish. */
   isDraining = false;
   private closed = false;
@@ -106,6 +109,11 @@ export class Publishing {
     return this.refusalOf(topic.ephemeral, isFinishing);
   }
 
+  /** Why a publish to a topic that is not on this disk is refused: the broker leaves. @param isFinishing as for refusalFor() */
+  leavingRefusal(isFinishing = false): PublishError | undefined {
+    return this.refusalOf(true, isFinishing);
+  }
+
   private refusalOf(ephemeral: boolean, isFinishing: boolean): PublishError | undefined {
     if (this.closed || (this.isDraining && !isFinishing)) return this.refusal;
     if (ephemeral) return undefined;
@@ -121,6 +129,11 @@ export class Publishing {
     } catch (error) {
       return error as PublishError;
     }
+  }
+
+  /** A topic that this broker has. */
+  knownTopic(name: string): Topic | undefined {
+    return this.parts.registry.topics.get(name);
   }
 
   /** The topic whose name, which was checked, is in [from, to). A string is made only for a topic that has to be created. */
@@ -396,7 +409,8 @@ export class Publishing {
     return this.untilDone(ANY_COMMIT, Number.NaN);
   }
 
-  private untilDone(pending: PendingPublish, sinceMs = this.parts.turn.steadyMs): Promise<void> {
+  /** @returns resolves once a publish is as durable as it has to be; rejects with a PublishError */
+  untilDone(pending: PendingPublish, sinceMs = this.parts.turn.steadyMs): Promise<void> {
     this.parts.turn.schedule();
     return this.parts.acks.wait(pending, sinceMs);
   }

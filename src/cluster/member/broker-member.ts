@@ -10,6 +10,7 @@ import { dataPathUid } from "../data-path-uid.ts";
 import { EtcdHttp } from "../etcd/etcd-http.ts";
 import { readEtcdOptions } from "../etcd/etcd-settings.ts";
 import { MeteredEtcd } from "../etcd/metered-etcd.ts";
+import { Forwarding } from "../forwarding/forwarding.ts";
 import type { Network } from "../net/network.ts";
 import { SocketNetwork } from "../net/socket-network.ts";
 import { TopicChanges } from "../placement/topic-changes.ts";
@@ -38,6 +39,7 @@ export class BrokerMember implements ClusterMember {
   private readonly run: string;
   private readonly states: StateStore;
   private readonly partitions: MemberPartitions;
+  private readonly forwarding: Forwarding;
   private readonly topics: TopicMaker;
   private readonly keys: ClusterKeys;
   readonly etcd: MeteredEtcd;
@@ -79,6 +81,11 @@ export class BrokerMember implements ClusterMember {
       onServing: (topics) => this.routing.tell(topics),
     });
     this.report = new BrokerReport(this);
+    this.forwarding = new Forwarding({
+      ...{ broker, routing: this.routing, network: this.network, clock, uid: this.uid, errors: this.errors },
+      addressOf: (uid) => this.view.brokers.get(uid)?.value.replication || undefined,
+    });
+    broker.publishing.forwarder = this.forwarding.forwarder;
   }
 
   get lease(): { readonly holds: boolean } | undefined {
@@ -128,6 +135,7 @@ export class BrokerMember implements ClusterMember {
       lease: this.membership.lease,
       isAlive: (other) => view.brokers.has(other),
       logger,
+      takeOther: this.forwarding.services.take,
     });
     this.replication = replication;
     this.membership.update(this.record(replication.peers.address));
@@ -143,6 +151,7 @@ export class BrokerMember implements ClusterMember {
 
   async leave(): Promise<void> {
     this.replication?.close();
+    this.forwarding.close();
     this.view.close();
     this.states.close();
     await this.membership?.leave();

@@ -5,6 +5,7 @@ import type { Ballast } from "../../broker/storage/disk/ballast.ts";
 import type { Disk } from "../../broker/storage/disk/disk.ts";
 import type { LastRun } from "../../broker/storage/file-notes.ts";
 import type { MetadataStore } from "../../broker/storage/metadata/metadata-store.ts";
+import type { Publishing } from "../../broker/topics/publishing.ts";
 import type { ReplicatedPartitionParts } from "../../broker/topics/replicated-partition.ts";
 import type { TopicPartition } from "../../broker/topics/topic-partition.ts";
 import type { TopicRegistry } from "../../broker/topics/topic-registry.ts";
@@ -19,6 +20,8 @@ export interface MemberBroker extends ReplicatedPartitionParts {
   readonly metadata: MetadataStore;
   readonly turn: Turn;
   readonly openFiles: Disk;
+  readonly publishing: Publishing;
+  readonly keys: ReplicatedPartitionParts["keys"] & { readonly enabled: boolean };
   readonly ballast: Ballast;
   /** How the run before ended. */
   readonly notes: { readonly lastRun: LastRun };

@@ -49,6 +49,13 @@ export class FieldWriter {
     this.at += this.buffer.write(value, this.at);
   }
 
+  /** @throws RangeError for a text of more than 255 characters */
+  latin1(value: string): void {
+    if (value.length > MAX_TEXT_BYTES) throw new RangeError(`a text of ${value.length} bytes`);
+    this.u8(value.length);
+    this.at += this.buffer.write(value, this.at, "latin1");
+  }
+
   bytes(value: Buffer): void {
     this.at += value.copy(this.buffer, this.at);
   }
@@ -101,6 +108,13 @@ export class FieldReader {
     const bytes = this.u8();
     const at = this.take(bytes);
     return this.buffer.toString("utf8", at, at + bytes);
+  }
+
+  /** Up to 255 bytes, each of which is a character. */
+  latin1(): string {
+    const bytes = this.u8();
+    const at = this.take(bytes);
+    return this.buffer.toString("latin1", at, at + bytes);
   }
 
   /** @param elementBytes the bytes of each element, so that a count is checked before anything is made of it */

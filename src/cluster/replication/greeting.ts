@@ -9,6 +9,9 @@ import { decodeFrame } from "./wire.ts";
 const HELLO_LIMIT_MS = 5_000;
 const HELLO_LIMIT_BYTES = 1_024;
 
+/** Takes a connection whose first frame, which comes without its length, is no HELLO, if it is for something else. */
+export type TakeConnection = (connection: Connection, first: Buffer) => ConnectionEvents | undefined;
+
 /** A connection that was accepted. Until its HELLO has come nothing is known of it; from then on its peer has it. */
 export class Greeting implements ConnectionEvents {
   private readonly splitter = new FrameSplitter(HELLO_LIMIT_BYTES);
@@ -20,6 +23,7 @@ export class Greeting implements ConnectionEvents {
     private readonly parts: PeerParts,
     private readonly events: Pick<PeerEvents, "onTrouble">,
     private readonly peerOf: (uid: string) => Peer,
+    private readonly takeOther: TakeConnection,
   ) {
     this.limit = parts.clock.callAfter(HELLO_LIMIT_MS, () => connection.abort());
   }
@@ -48,6 +52,12 @@ export class Greeting implements ConnectionEvents {
   }
 
   private read(frame: Buffer): void {
+    const other = this.owner === undefined ? this.takeOther(this.connection, frame) : undefined;
+    if (other !== undefined) {
+      this.parts.clock.cancel(this.limit);
+      this.owner = other;
+      return;
+    }
     const first = decodeFrame(frame);
     // The other end waits for our HELLO before it sends more.
     if (first.kind !== "hello" || this.owner !== undefined) throw new WireError(`${first.kind} in place of HELLO`);

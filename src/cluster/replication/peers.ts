@@ -1,5 +1,5 @@
 import type { NetworkListener } from "../net/network.ts";
-import { Greeting } from "./greeting.ts";
+import { Greeting, type TakeConnection } from "./greeting.ts";
 import { Peer, type PeerEvents, type PeerParts } from "./peer.ts";
 
 /** All other brokers of the cluster. */
@@ -7,15 +7,20 @@ export class Peers {
   private readonly byUid = new Map<string, Peer>();
   private readonly listener: NetworkListener;
 
-  /** @param address where others reach this broker @throws StartError if it cannot listen there */
+  /**
+   * @param address where others reach this broker
+   * @param takeOther takes a connection whose first frame is no HELLO, if it is for something else
+   * @throws StartError if it cannot listen there
+   */
   constructor(
     private readonly parts: PeerParts,
     address: string,
     private readonly events: PeerEvents,
+    takeOther: TakeConnection = () => undefined,
   ) {
     this.listener = parts.network.listen(address, (connection) => {
       const known = (uid: string) => this.byUid.get(uid) ?? this.add(uid, "");
-      return new Greeting(connection, parts, events, known);
+      return new Greeting(connection, parts, events, known, takeOther);
     });
   }
 

@@ -5,6 +5,7 @@ import { Election } from "../election/election.ts";
 import type { Etcd } from "../etcd/etcd.ts";
 import type { Network } from "../net/network.ts";
 import { ByteRate } from "./byte-rate.ts";
+import type { TakeConnection } from "./greeting.ts";
 import { Peers } from "./peers.ts";
 import { RecordWriter } from "./record-writer.ts";
 import { Replica } from "./replica.ts";
@@ -33,6 +34,8 @@ export interface ReplicationOptions {
   /** Whether a data path's broker has its key in etcd, as far as that is known. */
   readonly isAlive: (uid: string) => boolean;
   readonly logger: Logger;
+  /** Takes connections of other brokers that are for something else. */
+  readonly takeOther?: TakeConnection;
 }
 
 /** All replicas of this broker. */
@@ -49,16 +52,21 @@ export class Replication {
   constructor(private readonly options: ReplicationOptions) {
     const { clock, etcd, network, random, hello, address, settings, lease, logger } = options;
     const errors = new RateLimitedLog(logger, () => clock.steadyMs());
-    this.peers = new Peers({ clock, network, random, hello }, address, {
-      onUp: (peer) => this.each((replica) => replica.peerUp(peer)),
-      onDown: (peer) => this.each((replica) => replica.peerDown(peer)),
-      onTrouble: (who, error) => errors.error(`PEER(${who}): ${error.message}`),
-      onFrame: (peer, frame) => {
-        if (frame.kind === "ends") for (const end of frame.ends) this.byNumber.get(end.partition)?.onEnd(peer, end);
-        else if (frame.kind === "beat") for (const mark of frame.marks) this.byNumber.get(mark.partition)?.onMark(peer, mark);
-        else this.byNumber.get(frame.partition)?.onFrame(peer, frame);
+    this.peers = new Peers(
+      { clock, network, random, hello },
+      address,
+      {
+        onUp: (peer) => this.each((replica) => replica.peerUp(peer)),
+        onDown: (peer) => this.each((replica) => replica.peerDown(peer)),
+        onTrouble: (who, error) => errors.error(`PEER(${who}): ${error.message}`),
+        onFrame: (peer, frame) => {
+          if (frame.kind === "ends") for (const end of frame.ends) this.byNumber.get(end.partition)?.onEnd(peer, end);
+          else if (frame.kind === "beat") for (const mark of frame.marks) this.byNumber.get(mark.partition)?.onMark(peer, mark);
+          else this.byNumber.get(frame.partition)?.onFrame(peer, frame);
+        },
       },
-    });
+      options.takeOther,
+    );
     const writer = new RecordWriter(etcd, clock);
     const catchUp = new ByteRate(clock, settings.catchUpBytesPerSecond);
     const { peers, counts } = this;

@@ -232,9 +232,9 @@ export class FastPathConnection implements ClientConnection, AcknowledgedClient,
     const topic = this.openTopic(bytes);
     if (topic === undefined) return OTHER;
     if (isIncomplete) return this.expectBody(whole);
-    if (!this.tryCountRequest()) return OTHER;
-    const bodyAt = from + headBytes;
     const partition = topic.nextPartition();
+    if (!partition.serving || !this.tryCountRequest()) return OTHER;
+    const bodyAt = from + headBytes;
     const origin = this.origin.of(partition, head, bytes);
     const header = headerOf(head, bytes, topic);
     const pending = head.batch

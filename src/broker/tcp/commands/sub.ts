@@ -32,7 +32,7 @@ export const SUB: Command = {
       client.channel = channel;
     } catch (error) {
       if (client.topics.awaits(error)) return WAIT;
-      return fatal("E_SUB_FAILED", `SUB failed ${(error as Error).message}`);
+      return fatal("E_SUB_FAILED", `SUB failed ${client.topics.refusal(error as Error)}`);
     }
     client.state = STATE_SUBSCRIBED;
     client.respondOk();

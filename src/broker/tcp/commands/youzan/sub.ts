@@ -4,11 +4,12 @@ import type { Line } from "../../../../frame/line.ts";
 import { isValidName } from "../../../../frame/names.ts";
 import type { Channel } from "../../../topics/channel/channel.ts";
 import { type LogPosition, parseConsumeOffset, resolveLogPosition } from "../../../topics/inspect/log-position.ts";
+import { NotLedHere } from "../../../topics/not-led-here.ts";
 import type { Topic } from "../../../topics/topic.ts";
 import type { TopicPartition } from "../../../topics/topic-partition.ts";
 import { ExtendedEncoder } from "../../message-encoder.ts";
 import { type CommandClient, STATE_INIT, STATE_SUBSCRIBED } from "../client.ts";
-import type { Command, CommandResult } from "../command.ts";
+import { type Command, type CommandResult, WAIT } from "../command.ts";
 import { ANY_PARTITION, checkWords, readPartition, TOPIC_NOT_EXIST } from "./parameters.ts";
 
 /** What a command that subscribes asks for. */
@@ -49,9 +50,14 @@ function subscribe(client: CommandClient, line: Line, subscription: Subscription
   const refused = client.auth?.check("SUB", topicName, channelName);
   if (refused !== undefined) return refused;
   const topic = client.topics.known(line, 1) ?? madeTopic(client, topicName);
+  if (topic === WAIT) return WAIT;
+  if (topic instanceof NotLedHere) return NOT_LEADER;
   if (topic instanceof Error) return fatal("E_SUB_FAILED", `SUB failed ${topic.message}`);
   const partition = index === ANY_PARTITION ? undefined : topic?.partition(index);
+  if (topic !== undefined && partition === undefined && topic.hasPartition(index) && client.topics.isOfCluster(topicName))
+    return NOT_LEADER;
   if (topic === undefined || (partition === undefined && index !== ANY_PARTITION)) return TOPIC_NOT_EXIST;
+  if (topic.served.length === 0 || partition?.serving === false) return NOT_LEADER;
   const unfit = checkTopic(client, topic, channelName, isOrdered);
   if (unfit !== undefined) return unfit;
   try {
@@ -75,12 +81,13 @@ function subscribe(client: CommandClient, line: Line, subscription: Subscription
 }
 
 /** A topic that does not exist is made for a client that negotiated `message_headers`, as it is for NSQ's. */
-function madeTopic({ publisher, topics }: CommandClient, name: string): Topic | Error | undefined {
+function madeTopic({ publisher, topics }: CommandClient, name: string): Topic | Error | typeof WAIT | undefined {
+  if (topics.isOfCluster(name)) return new NotLedHere(name);
   if (!publisher.makesTopics) return undefined;
   try {
     return topics.open(name);
   } catch (error) {
-    return error as Error;
+    return topics.awaits(error) ? WAIT : (error as Error);
   }
 }
 
