@@ -195,7 +195,7 @@ export function* openParts(options: BrokerOptions, logger: Logger, environment: 
     const keysRetry = readFailures.retry("idempotency keys", () => keysRetry.run(recoverKeys, isKernelError));
     keysRetry.run(() => withoutUnreadable.run(recoverKeys), isKernelError);
     withoutUnreadable.end();
-    const channelKeeper = new ChannelKeeper({ metadata, deferred, logger, ballast, registry });
+    const channelKeeper = new ChannelKeeper({ metadata, deferred, logger, ballast, registry, turn });
     recovery.onOpened = (partition) => partition.skipLost(keys.recheck(partition.id));
     freeSpace.check(turn.steadyMs);
     // What the earlier run wrote last, it may not have synced.

@@ -1,13 +1,11 @@
-import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
+import { SharedEntries } from "../topics/shared-entries.ts";
+import type { StateValues } from "../topics/state-values.ts";
 import type { TopicPartition } from "../topics/topic-partition.ts";
-import type { TopicRegistry } from "../topics/topic-registry.ts";
 import { restoreChannel } from "./channel-recovery.ts";
+import { StateRecovery, type StateRecoveryParts } from "./state-recovery.ts";
 import { StoredSettings, type StoredSettingsParts } from "./stored-settings.ts";
 
-interface ChannelKeeperParts extends StoredSettingsParts {
-  readonly deferred: DeferredStore;
-  readonly registry: TopicRegistry;
-}
+type ChannelKeeperParts = StoredSettingsParts & StateRecoveryParts;
 
 /**
  * The channels of a partition that several brokers have are only where it is led. Elsewhere they are put away: their rows stay in the metadata
@@ -17,26 +15,32 @@ export class ChannelKeeper {
   constructor(private readonly parts: ChannelKeeperParts) {}
 
   /**
-   * This broker leads a partition: its channels go on where their rows say.
+   * This broker leads a partition: its channels go on where the broker that led it before has left them.
    *
+   * @param values what that one has left; a partition that this broker had alone has none, and goes on where its own rows say
    * @param names those that the topic is to have, whether or not there are rows for them. They get all messages that the log has.
    */
-  takeUp(partition: TopicPartition, names: Iterable<string>): void {
-    const { metadata, registry } = this.parts;
+  takeUp(partition: TopicPartition, values: StateValues, names: Iterable<string>): void {
+    const { metadata, registry, deferred } = this.parts;
     const { topic } = partition;
+    deferred.writer.watch ??= new SharedEntries(registry);
     const rows = metadata.channels(partition.id).filter(({ damaged, name }) => damaged !== true && !partition.channels.has(name));
     registry.waitingTopics.release(
       [partition.id],
       rows.map(({ id }) => id),
     );
-    for (const row of rows) {
-      restoreChannel(this.parts, registry, partition, row, () => {});
-      const part = partition.channels.get(row.name);
-      for (const consumer of topic.channels.get(row.name)?.consumers ?? []) part?.addConsumer(consumer);
+    const recovery = new StateRecovery(this.parts, partition, values);
+    recovery.begin();
+    if (!recovery.isNew) recovery.restore();
+    else {
+      for (const row of rows) restoreChannel(this.parts, registry, partition, row, () => {});
+      recovery.share();
     }
+    new StoredSettings(this.parts, registry).applyToChannels(topic);
+    for (const { name } of partition.channels.values())
+      for (const consumer of topic.channels.get(name)?.consumers ?? []) partition.channels.get(name)?.addConsumer(consumer);
     for (const channel of topic.channels.values()) if (!partition.channels.has(channel.name)) registry.extendChannel(channel, partition);
     for (const name of names) topic.channel(name, ({ log }) => log.startSequence);
-    if (rows.length > 0) new StoredSettings(this.parts, registry).applyToChannels(topic);
     for (const channel of partition.channels.values()) channel.markDirty();
     partition.releaseToChannels();
   }
@@ -44,6 +48,9 @@ export class ChannelKeeper {
   /** Another broker leads a partition. Consumers that have nothing else here are hung up on. */
   putAway(partition: TopicPartition): void {
     const { registry } = this.parts;
+    const [replicated] = partition.replicated ?? [];
+    // What is put away is not gone.
+    if (replicated !== undefined) replicated.state = undefined;
     registry.waitingTopics.hold(
       [partition.id],
       [...partition.channels.values()].map(({ id }) => id),

@@ -96,7 +96,10 @@ export class DeferredRecovery {
   private hasJoined(entry: ScannedEntry, sequence: number, tally: EntryTally): boolean {
     const topic = this.registry.partitionById(entry.topicId);
     if (topic === undefined) return false;
-    if (topic.log.files?.survivedRestart(sequence) === true && !isAnother(topic.log, sequence, entry)) {
+    if (
+      topic.log.files?.survivedRestart(sequence) === true &&
+      !isAnother(topic.log, sequence, entry.page, entry.frameAt, entry.frameBytes)
+    ) {
       // That the entry is done with is noted after the next sync, which has to cover the log.
       this.parts.turn.queueSync(topic);
       if (!this.parts.notes.lastRunWroteAll) this.joined.add(entry.number);
@@ -171,8 +174,10 @@ function restorePublishes({ publishes }: EntryTally): void {
 /**
  * Whether a log has another message at the sequence at which a publish was about to join it. The log may have refused the publish and
  * given the sequence to the next message, and the record that says so may not have been written.
+ *
+ * @param page holds the publish's frame at `frameAt`
  */
-function isAnother(log: TopicLog, sequence: number, { page, frameAt, frameBytes }: ScannedEntry): boolean {
+export function isAnother(log: TopicLog, sequence: number, page: Buffer, frameAt: number, frameBytes: number): boolean {
   const record = recordAt(log, sequence);
   if (record === undefined) return false;
   const { buffer, from, to } = record;

@@ -10,6 +10,7 @@ import type { ChannelPartition } from "./channel/channel-partition.ts";
 import { ChannelRowSteps, channelRow } from "./channel/channel-row.ts";
 import type { UnsyncedMoves } from "./channel/unsynced-moves.ts";
 import { OperatorError } from "./operator-error.ts";
+import type { PartitionState } from "./partition-state.ts";
 import type { TopicPartition } from "./topic-partition.ts";
 import type { Turn } from "./turn.ts";
 
@@ -57,6 +58,8 @@ export class Checkpointer {
   /** Those whose progress is large. They are saved one after the other, each in steps of a turn. */
   private large: ChannelPartition[] = [];
   private steps: ChannelRowSteps | undefined;
+  /** Rows that are about to be saved, and that other brokers get then. */
+  private readonly noted: { readonly state: PartitionState; readonly row: ChannelRow }[] = [];
   /** Channels that have moved messages to entries which no sync has covered yet. */
   private readonly moves = new Set<UnsyncedMoves>();
   /** Those that the sync under way covers. If a channel's row rests on such entries: what the row said when the sync began. */
@@ -77,6 +80,7 @@ export class Checkpointer {
   /** Saves a partition now, unless it is ephemeral. */
   savePartition(partition: TopicPartition): void {
     if (!partition.ephemeral) this.save(() => this.saveRow(partition));
+    stateOf(partition)?.saveTopic({ ...partitionRow(partition), heldFrom: partition.deferredPublishes.heldFrom });
   }
 
   private saveRow(partition: TopicPartition): void {
@@ -89,7 +93,10 @@ export class Checkpointer {
   saveChannel(channel: ChannelPartition): Error | undefined {
     if (!channel.persistent) return undefined;
     this.endSteps(channel);
-    return this.save(() => this.parts.metadata.updateChannel(channelRow(channel)));
+    const row = channelRow(channel);
+    const failure = this.save(() => this.parts.metadata.updateChannel(row));
+    if (failure === undefined) stateOf(channel.partition)?.saveChannel(row);
+    return failure;
   }
 
   /** Saves partitions as they will be, all or none, for a call that is carried out only if that succeeds. @throws OperatorError NOT_STORED */
@@ -98,16 +105,25 @@ export class Checkpointer {
     if (persistent.length === 0) return;
     for (const { partition } of persistent) for (const channel of partition.channels.values()) this.endSteps(channel);
     const { metadata } = this.parts;
+    const saved = persistent.map(({ partition, changes, heldFrom, channels }) => ({
+      partition,
+      row: { ...partitionRow(partition), ...changes },
+      heldFrom: heldFrom ?? partition.deferredPublishes.heldFrom,
+      channels: channels?.() ?? [],
+    }));
     this.store(() =>
       metadata.saveAll(() => {
-        for (const change of persistent) {
-          const { partition } = change;
-          metadata.updateTopic({ ...partitionRow(partition), ...change.changes });
-          metadata.saveHeld(partition.id, change.heldFrom ?? partition.deferredPublishes.heldFrom);
-          for (const row of change.channels?.() ?? []) metadata.updateChannel(row);
+        for (const { partition, row, heldFrom, channels } of saved) {
+          metadata.updateTopic(row);
+          metadata.saveHeld(partition.id, heldFrom);
+          for (const channel of channels) metadata.updateChannel(channel);
         }
       }),
     );
+    for (const { partition, row, heldFrom, channels } of saved) {
+      stateOf(partition)?.saveTopic({ ...row, heldFrom });
+      for (const channel of channels) stateOf(partition)?.saveChannel(channel);
+    }
   }
 
   /** Saves what a channel has of its partitions as it will be, in the same way. @throws OperatorError NOT_STORED */
@@ -116,11 +132,13 @@ export class Checkpointer {
     if (persistent.length === 0) return;
     for (const channel of persistent) this.endSteps(channel);
     const { metadata } = this.parts;
+    const rows = persistent.map((channel) => ({ ...channelRow(channel), ...changesOf(channel) }));
     this.store(() =>
       metadata.saveAll(() => {
-        for (const channel of persistent) metadata.updateChannel({ ...channelRow(channel), ...changesOf(channel) });
+        for (const row of rows) metadata.updateChannel(row);
       }),
     );
+    for (const [i, { partition }] of persistent.entries()) stateOf(partition)?.saveChannel(rows[i]);
   }
 
   /** Makes changes of settings, all or none, and syncs them, for a call that is carried out only if that succeeds. @throws OperatorError NOT_STORED */
@@ -169,6 +187,7 @@ export class Checkpointer {
     if (row === undefined && !isVoid) return;
     this.steps = undefined;
     const failure = row === undefined ? undefined : this.save(() => this.parts.metadata.updateChannel(row));
+    if (row !== undefined && failure === undefined) stateOf(channel.partition)?.saveChannel(row);
     if ((isVoid || failure !== undefined) && !channel.deleted) channel.markUnsaved();
   }
 
@@ -188,15 +207,30 @@ export class Checkpointer {
     const beganMs = clock.steadyMs();
     const work = () =>
       metadata.saveAll(() => {
-        for (const channel of channels) if (!channel.deleted) metadata.updateChannel(channelRow(channel));
+        for (const channel of channels) if (!channel.deleted) metadata.updateChannel(this.rowOf(channel));
       });
     // To save nothing succeeds on a full disk as well, and would say that the store can be written.
     const failure = channels.length > 0 ? this.save(work) : undefined;
+    this.toReplicas(failure === undefined);
     if (failure === undefined) for (const channel of channels) channel.unsaved = false;
     else this.unsaved.push(...channels);
     // Saving thousands of cursors takes a sixth of the time at the most, as long as LONGEST_SAVE_INTERVAL_MS allows it.
     const pauseMs = 5 * (clock.steadyMs() - beganMs);
     this.nextSaveMs = nowMs + Math.min(Math.max(SAVE_INTERVAL_MS, pauseMs), LONGEST_SAVE_INTERVAL_MS);
+  }
+
+  /** The row of a channel. That of a partition which other brokers have as well is noted for them. */
+  private rowOf(channel: ChannelPartition): ChannelRow {
+    const row = channelRow(channel);
+    const state = stateOf(channel.partition);
+    if (state !== undefined) this.noted.push({ state, row });
+    return row;
+  }
+
+  /** Other brokers get the rows that were noted, if they are saved here. */
+  private toReplicas(areSaved: boolean): void {
+    if (this.noted.length === 0) return;
+    for (const { state, row } of this.noted.splice(0)) if (areSaved) state.saveChannel(row);
   }
 
   /** Saves how far logs are on the disk, and by how much the wall clock was set. To be called regularly. */
@@ -278,10 +312,11 @@ export class Checkpointer {
         for (const partition of partitions) {
           if (partition.ephemeral) continue;
           this.saveRow(partition);
-          for (const channel of partition.channels.values()) if (channel.persistent) metadata.updateChannel(channelRow(channel));
+          for (const channel of partition.channels.values()) if (channel.persistent) metadata.updateChannel(this.rowOf(channel));
         }
       }),
     );
+    this.toReplicas(this.failure === undefined);
   }
 
   /** Saves by how much the wall clock was set, so that deferred messages go by the same time after a restart. */
@@ -309,6 +344,11 @@ export class Checkpointer {
     freeSpace.failed(turn.steadyMs);
     rateLimitedLog.error(`cannot save to ${this.directory}: ${error.message}`);
   }
+}
+
+/** What other brokers get of a partition beside its messages; undefined: this broker has it alone, or does not lead it. */
+function stateOf({ replicated }: TopicPartition): PartitionState | undefined {
+  return replicated?.[0].state;
 }
 
 function partitionRow({ id, number, name, paused, released, log }: TopicPartition): TopicRow {

@@ -1,11 +1,12 @@
 import { BODY_OFFSET, ID_OFFSET } from "../../frame/frame.ts";
 import { writeId } from "../../frame/id.ts";
-import { type Committed, PendingPublish, WAITS_FOR_SYNC } from "../acks/pending-publish.ts";
+import { type Committed, PendingPublish, type Replicated, WAITS_FOR_REPLICAS, WAITS_FOR_SYNC } from "../acks/pending-publish.ts";
 import { type EntryHeader, KIND_PUBLISH } from "../storage/deferred/entry.ts";
 import type { EntryOwner, StagedEntries } from "../storage/deferred/staged-entries.ts";
 import type { StoredMessage } from "../storage/deferred/stored-message.ts";
 import type { Deferrals } from "./channel/deferrals.ts";
 import { addRange, cutRanges, type Range } from "./channel/progress.ts";
+import type { PartitionState } from "./partition-state.ts";
 import type { TopicPartition } from "./topic-partition.ts";
 import type { TopicParts } from "./topic-parts.ts";
 
@@ -30,6 +31,8 @@ export class DeferredPublishes implements EntryOwner, Committed {
   heldCount = 0;
   /** Every channel gets the publishes whose entries have this number or a higher one. */
   private wantedByAllFrom = 0;
+  /** Entries with a lower number are from before another broker led the partition. */
+  private forgottenBefore = 0;
   /** Sequences of publishes that joined the log while the topic held messages back, and that the next channel does not get. */
   joinedWhileHolding: Range[] = [];
   /** While the topic holds messages back: number of the first entry that the next channel gets. */
@@ -53,7 +56,18 @@ export class DeferredPublishes implements EntryOwner, Committed {
   }
 
   get waitsFor(): number {
+    if (this.state !== undefined) return WAITS_FOR_REPLICAS;
     return this.partition.fsync ? WAITS_FOR_SYNC : 0;
+  }
+
+  /** What other brokers get of the partition beside its messages. */
+  private get state(): PartitionState | undefined {
+    return this.partition.replicated?.[0].state;
+  }
+
+  get replicated(): readonly Replicated[] | undefined {
+    const { state } = this;
+    return state === undefined ? undefined : [state];
   }
 
   get syncFailure(): Error | undefined {
@@ -62,7 +76,8 @@ export class DeferredPublishes implements EntryOwner, Committed {
 
   /** Where an acknowledgement does not wait for the sync, the sync must not take the message back. */
   get waitsForSync(): boolean {
-    return this.partition.fsync;
+    // Replicas have it, on their disks if the topic has the durability `fsync`.
+    return this.partition.fsync && this.state === undefined;
   }
 
   /** How many messages join the log with its next commit. */
@@ -111,6 +126,7 @@ export class DeferredPublishes implements EntryOwner, Committed {
     log.appendFrame(frame.subarray(from, from + frameBytes), (view, at) => writeId(view, at + ID_OFFSET, log.prefix, sequence));
     this.joining.push({ message, sequence });
     deferred.markJoining(message, sequence);
+    this.state?.joining(message.number, sequence);
     this.partition.markDirty();
   }
 
@@ -170,6 +186,7 @@ export class DeferredPublishes implements EntryOwner, Committed {
 
   /** A publish that no channel gets is dropped. */
   dropped(number: number): void {
+    if (number < this.forgottenBefore) return;
     this.uncount(number);
     this.countVoid(number, -1);
   }
@@ -191,6 +208,13 @@ export class DeferredPublishes implements EntryOwner, Committed {
     return this.holds(number);
   }
 
+  /** Another broker leads the partition: the entries that are here count for nothing from now on. */
+  forgetAll(): void {
+    this.forgottenBefore = this.wantedByAllFrom = this.holdingFrom = this.parts.deferred.nextNumber;
+    this.count = this.heldCount = 0;
+    this.joinedWhileHolding = [];
+  }
+
   /** Takes a publish up that an earlier run left in the store. */
   restore(number: number): void {
     this.count++;
@@ -209,7 +233,10 @@ export class DeferredPublishes implements EntryOwner, Committed {
 
   /** The log could not be committed: the publishes join it later. */
   retryJoining(nowMs: number): void {
-    for (const { message } of this.joining.splice(0)) this.parts.deferred.retryJoin(message, nowMs + JOIN_RETRY_MS);
+    for (const { message } of this.joining.splice(0)) {
+      this.state?.notJoined(message.number);
+      this.parts.deferred.retryJoin(message, nowMs + JOIN_RETRY_MS);
+    }
   }
 
   /** The log was committed: the publishes have joined it. */
@@ -219,6 +246,7 @@ export class DeferredPublishes implements EntryOwner, Committed {
       this.noteJoined(message.number, sequence);
       this.partition.trace?.joined(message.number, sequence);
       this.parts.deferred.markJoined(message);
+      this.state?.hasJoined(message.number, sequence);
       for (const channel of this.partition.channels.values()) channel.joined(message.number, sequence);
     }
   }

@@ -2,6 +2,7 @@ import type { GroupCommit } from "../acks/group-commit.ts";
 import { type PendingPublish, PublishError, type Replicated } from "../acks/pending-publish.ts";
 import type { KeyStore } from "../storage/idempotency/key-store.ts";
 import type { MetadataStore } from "../storage/metadata/metadata-store.ts";
+import type { PartitionState } from "./partition-state.ts";
 import type { TopicPartition } from "./topic-partition.ts";
 import type { Turn } from "./turn.ts";
 
@@ -31,6 +32,8 @@ export class ReplicatedPartition implements Replicated {
   isHandedOver: () => boolean = () => false;
   /** While another broker leads it: the first sequence that channels may still need. */
   keptFrom: () => number = () => this.partition.log.startSequence;
+  /** While this broker leads it: what other brokers get beside its messages. */
+  state: PartitionState | undefined;
   /** Called when its log has more, in its file or on the disk. */
   onGrew: () => void = () => {};
 
@@ -75,6 +78,7 @@ export class ReplicatedPartition implements Replicated {
   release(sequence: number): void {
     this.partition.releasable = Math.max(sequence, this.partition.released);
     this.partition.releaseToChannels();
+    this.state?.released();
     this.parts.turn.schedule();
   }
 
@@ -88,6 +92,7 @@ export class ReplicatedPartition implements Replicated {
   refuse(failure: Error): void {
     this.replicaFailure = failure;
     this.parts.acks.replicasRefuse(this, failure);
+    if (this.state !== undefined) this.parts.acks.replicasRefuse(this.state, failure);
     this.parts.turn.schedule();
   }
 

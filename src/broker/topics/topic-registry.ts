@@ -302,7 +302,9 @@ export class TopicRegistry {
     const { startSequence: floor } = partition.log;
     const row = { topicId: partition.id, paused: channel.paused, floor, voidBefore: 0 };
     const [id] = channel.persistent ? this.parts.metadata.addChannels(channel.name, [row]) : [this.newMemoryId()];
-    this.channelPartitionCreated(channel.extendTo(partition, id));
+    const part = channel.extendTo(partition, id);
+    this.channelPartitionCreated(part);
+    partition.topic.shareChannel(channel, [part]);
   }
 
   /** Opens partitions that were made, all or none. @param settings of the topic without them */

@@ -5,6 +5,7 @@ import type { Retention } from "../storage/log/retention.ts";
 import { PLAIN_TOPIC, type TopicSettings } from "../storage/metadata/topic-settings.ts";
 import { Channel } from "./channel/channel.ts";
 import type { ChannelPartition } from "./channel/channel-partition.ts";
+import { channelRow } from "./channel/channel-row.ts";
 import { ChannelSettings } from "./channel/channel-settings.ts";
 import { NotLedHere } from "./not-led-here.ts";
 import { OperatorError } from "./operator-error.ts";
@@ -253,11 +254,19 @@ export class Topic {
     const starts = served.map((partition) => partition.startOfChannel(startIn?.(partition)));
     const ids = channel.persistent ? this.addRows(channel, starts) : starts.map(() => this.registry.newMemoryId());
     for (const [i, partition] of served.entries()) channel.addPartition(partition.addChannel(channel, ids[i], starts[i]));
+    this.shareChannel(channel);
     this.channels.set(name, channel);
     this.parts.logger.info(`TOPIC(${this.name}): new channel(${name})`, { topic: this.name, channel: name });
     this.registry.channelCreated(channel);
     for (const added of channel.partitions) added.partition.endCreation(added);
     return channel;
+  }
+
+  /** Other brokers get what a channel that is new has of partitions which they have as well. */
+  shareChannel(channel: Channel, parts: readonly ChannelPartition[] = channel.partitions): void {
+    if (!channel.persistent || parts.every(({ partition }) => partition.replicated === undefined)) return;
+    channel.shareSettings(parts);
+    for (const part of parts) part.partition.replicated?.[0].state?.saveChannel(channelRow(part));
   }
 
   private addRows(channel: Channel, starts: readonly ChannelStart[]): number[] {
@@ -294,6 +303,7 @@ export class Topic {
     channel.closeConsumers();
     this.registry.channelDeleted(channel);
     for (const partition of this.partitions) {
+      if (channel.persistent) partition.replicated?.[0].state?.removeChannel(name);
       this.parts.checkpointer.savePartition(partition);
       partition.markTrimmable();
     }

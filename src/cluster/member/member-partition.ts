@@ -4,10 +4,12 @@ import type { TopicPartition } from "../../broker/topics/topic-partition.ts";
 import type { Replica } from "../replication/replica.ts";
 import type { ReplicaHost, Role } from "../replication/replica-log.ts";
 import type { PartitionParts } from "../replication/replica-parts.ts";
+import type { ReplicaState } from "../replication/state/replica-state.ts";
 import { TopicReplicaLog } from "../replication/topic-replica-log.ts";
 import type { TopicRecord } from "../state/records.ts";
 import type { MemberParts } from "./member-parts.ts";
 import type { StoredMemory } from "./replica-memories.ts";
+import { ReplicaValues } from "./replica-values.ts";
 
 const LOST = new PublishError("another broker leads the partition now, or is about to; whether it has the message is not known");
 
@@ -19,6 +21,8 @@ export class MemberPartition implements ReplicaHost {
   minInSync = 1;
   /** The channels that its topic is to have, as etcd says. */
   channels: readonly string[] = [];
+  private readonly state: ReplicaState;
+  private readonly values: ReplicaValues;
   private replica: Replica | undefined;
   private lastRefusal: PublishError | undefined;
 
@@ -31,7 +35,10 @@ export class MemberPartition implements ReplicaHost {
   ) {
     const { topic, index, released, releasable } = partition;
     this.name = `${topic.name}/${index}`;
+    this.state = parts.states.of(partition.log.prefix, () => partition.fsync);
+    this.values = new ReplicaValues(parts.clock, this.state, () => this.replica);
     this.replicated = new ReplicatedPartition(partition, parts.broker);
+    this.replicated.keptFrom = () => this.values.keptFrom(partition.log.startSequence);
     this.replicated.leads = false;
     this.replicated.refusal = () => this.refusal;
     this.replicated.isHandedOver = () => this.replica?.leading?.isHandingOver === true;
@@ -55,8 +62,7 @@ export class MemberPartition implements ReplicaHost {
     const { partition, replicated, name, number, memory } = this;
     const { log } = partition;
     if (log.files === undefined) throw new Error(`${name} is in memory only`);
-    const state = this.parts.states.of(number, () => partition.fsync);
-    return { key, name, number, log: new TopicReplicaLog(log, log.files, replicated), state, memory, host: this };
+    return { key, name, number, log: new TopicReplicaLog(log, log.files, replicated), state: this.state, memory, host: this };
   }
 
   /** Its replication has begun. */
@@ -80,7 +86,7 @@ export class MemberPartition implements ReplicaHost {
     if (!leads) this.attempt(() => parts.broker.channelKeeper.putAway(partition));
     partition.topic.servingChanged();
     parts.broker.registry.observer?.leaderChanged(partition);
-    if (leads) this.attempt(() => parts.broker.channelKeeper.takeUp(partition, this.channels));
+    if (leads) this.attempt(() => parts.broker.channelKeeper.takeUp(partition, this.values, this.channels));
     this.onChanged(this);
   }
 
@@ -92,6 +98,10 @@ export class MemberPartition implements ReplicaHost {
       const { topic } = this.partition;
       this.parts.broker.logger.error(`PARTITION(${this.name}): its channels: ${(error as Error).message}`, { topic: topic.name });
     }
+  }
+
+  onStateMark(): void {
+    this.parts.broker.turn.schedule();
   }
 
   onHighWatermark(sequence: number): void {

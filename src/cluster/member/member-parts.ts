@@ -7,6 +7,7 @@ import type { LastRun } from "../../broker/storage/file-notes.ts";
 import type { MetadataStore } from "../../broker/storage/metadata/metadata-store.ts";
 import type { Publishing } from "../../broker/topics/publishing.ts";
 import type { ReplicatedPartitionParts } from "../../broker/topics/replicated-partition.ts";
+import type { StateValues } from "../../broker/topics/state-values.ts";
 import type { TopicPartition } from "../../broker/topics/topic-partition.ts";
 import type { TopicRegistry } from "../../broker/topics/topic-registry.ts";
 import type { Turn } from "../../broker/topics/turn.ts";
@@ -27,7 +28,7 @@ export interface MemberBroker extends ReplicatedPartitionParts {
   readonly notes: { readonly lastRun: LastRun };
   /** Takes up the channels of a partition that this broker begins to lead, and puts them away when it does no more. */
   readonly channelKeeper: {
-    takeUp(partition: TopicPartition, channels: Iterable<string>): void;
+    takeUp(partition: TopicPartition, values: StateValues, channels: Iterable<string>): void;
     putAway(partition: TopicPartition): void;
   };
   /** Ports of its listeners; 0: it has none. */

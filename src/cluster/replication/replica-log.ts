@@ -58,4 +58,6 @@ export interface ReplicaHost {
   onRole(role: Role): void;
   /** What is below this sequence may be acknowledged and delivered. It only grows, but for a new leader it may begin lower. */
   onHighWatermark(sequence: number): void;
+  /** More changes of the state are on all replicas that count. */
+  onStateMark?(): void;
 }

@@ -196,10 +196,9 @@ export class DeferredStore {
 
   private commitStatus(): void {
     const { recoveryUnwritten } = this;
-    const { dirty } = this.buckets;
     this.recoveryUnwritten = false;
     this.statusFailure = undefined;
-    for (const bucket of dirty) {
+    for (const bucket of this.buckets.dirty) {
       const failure = bucket.commitStatus(this.ballast);
       if (failure !== undefined) {
         this.statusFailure = failure;
@@ -209,7 +208,7 @@ export class DeferredStore {
       }
       this.notes.noteNew(bucket);
       // An owner may have staged another entry when the first one was reported to it.
-      if (!bucket.dirty) dirty.delete(bucket);
+      if (!bucket.dirty) this.buckets.dirty.delete(bucket);
     }
   }
 
@@ -231,6 +230,7 @@ export class DeferredStore {
   finish(message: StoredMessage, replaced = false): void {
     const { bucket } = message;
     if (bucket === undefined) return;
+    this.writer.watch?.finished(message);
     if (replaced && !this.awaitsSyncs) bucket.finishReplaced(message);
     else bucket.finish(message.number, message.offset, message);
     this.buckets.dirty.add(bucket);

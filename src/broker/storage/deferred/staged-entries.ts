@@ -1,5 +1,5 @@
 import type { Bucket } from "./bucket.ts";
-import type { EntryHeader } from "./entry.ts";
+import type { EntryHeader, EntryOwnerIds } from "./entry.ts";
 import { StoredMessage } from "./stored-message.ts";
 
 const FIRST_CAPACITY = 256;
@@ -89,6 +89,10 @@ export class StagedEntries {
   tell(at: number, error: Error | undefined): void {
     this.told[at] = 1;
     this.owners[at].stored(this, at, error);
+  }
+
+  ownerOf(at: number): EntryOwnerIds {
+    return { topicId: this.topicId[at], channelId: this.channelId[at] };
   }
 
   /** @returns undefined for an entry that is in memory only */

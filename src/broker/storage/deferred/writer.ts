@@ -1,7 +1,7 @@
 import type { RateLimitedLog } from "../../../base/rate-limited-log.ts";
 import type { Bucket } from "./bucket.ts";
 import { type BucketSet, commitTogether, startOf, widthFor } from "./bucket-set.ts";
-import { ENTRY_HEADER_BYTES, type EntryHeader } from "./entry.ts";
+import { ENTRY_HEADER_BYTES, type EntryHeader, type EntryOwnerIds } from "./entry.ts";
 import { type EntryOwner, StagedEntries } from "./staged-entries.ts";
 import type { StoredMessage } from "./stored-message.ts";
 
@@ -12,6 +12,16 @@ const MAX_SPARE = 4;
 export interface DueClock {
   /** The time at this moment, ms. */
   currentMs(): number;
+}
+
+/** Hears of entries for which other brokers have a copy. */
+export interface EntryWatch {
+  /** An entry is staged. @param frame holds its message frame in [from, to) */
+  staged(header: EntryHeader, number: number, frame: Buffer, from: number, to: number): void;
+  /** Its owner is about to be told. @param isRefused no part of it is in the store */
+  told(entry: EntryOwnerIds, number: number, isRefused: boolean): void;
+  /** Its message is done, or another entry has it. */
+  finished(entry: EntryOwnerIds & { readonly number: number }): void;
 }
 
 /** A commit some of whose owners wait for a sync. */
@@ -29,6 +39,8 @@ export class EntryWriter {
   tellsUnsynced = false;
   /** The number that the next entry gets. Recovery raises it above all numbers that it finds. */
   nextNumber = 1;
+  /** Undefined: nobody does. */
+  watch: EntryWatch | undefined;
   private staged = new StagedEntries();
   private readonly spare: StagedEntries[] = [];
   /** Written, and stored when a sync has succeeded. */
@@ -78,6 +90,7 @@ export class EntryWriter {
       this.staged.add(owner, header, number, to - from, undefined, 0, copy, replaces);
       return;
     }
+    this.watch?.staged(header, number, frame, from, to);
     const bucket = this.bucketFor(header.dueMs);
     const offset = bucket.stage(header, number, frame, from, to);
     this.staged.add(owner, header, number, to - from, bucket, offset, undefined, replaces);
@@ -196,6 +209,7 @@ export class EntryWriter {
     const bucket = staged.bucket(at);
     const offset = staged.offset[at];
     this.leftOnDisk = false;
+    if (this.watch !== undefined) this.watch.told(staged.ownerOf(at), staged.number[at], error !== undefined);
     staged.tell(at, error);
     // The owner has it in memory, or is done with it: the entry need not be loaded.
     if (error === undefined && bucket?.loading && offset === bucket.loadedTo && !this.leftOnDisk) {

@@ -293,6 +293,7 @@ export class Channel {
     if (this.persistent) this.parts.checkpointer.storeSynced(() => this.saveSettings(settings));
     const { rate } = this;
     this.restoreSettings(settings);
+    this.shareSettings();
     // What it has saved up stays as it was if the rate did.
     if (isSameRate(settings, before)) this.rate = rate;
     if (settings.limits.skips) for (const part of this.partitions) skipAll(part);
@@ -303,6 +304,13 @@ export class Channel {
     const { channelSettings } = this.parts.metadata;
     if (settings.isDefault) channelSettings.remove(this.topic.name, this.name);
     else channelSettings.save(this.topic.name, this.name, settings.encode());
+  }
+
+  /** Other brokers get the settings, too. */
+  shareSettings(parts: readonly ChannelPartition[] = this.partitions): void {
+    const { settings } = this;
+    for (const { partition } of parts)
+      partition.replicated?.[0].state?.saveSettings(this.name, settings.isDefault ? undefined : settings.encode());
   }
 
   /** Applies what its row says. */

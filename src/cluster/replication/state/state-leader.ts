@@ -138,6 +138,7 @@ export class StateLeader {
     if (mark <= this.mark) return;
     this.mark = mark;
     while (this.waiting.length > 0 && this.waiting[0].number <= mark) this.waiting.shift()?.done(undefined);
+    this.partition.host.onStateMark?.();
   }
 
   // ---- work at the end of a turn
