@@ -1,10 +1,19 @@
 import { CommitRunError } from "../../broker/storage/log/commit-run.ts";
+import type { PartitionRepair } from "../repair/partition-repair.ts";
+import type { Skip } from "../repair/repair-frames.ts";
 import type { PartitionParts, ReplicationParts } from "./replica-parts.ts";
 import { StateFollower } from "./state/state-follower.ts";
 import type { Append, Part } from "./wire.ts";
 
 /** How long to wait before the leader is asked again after something went wrong here. */
 const AGAIN_MS = 500;
+
+export interface FollowerEvents {
+  /** The log has all that was acknowledged before this run of the broker was counted with. */
+  onWhole(): void;
+  /** Messages are gone that somebody needs. @returns whether nobody relies on this log any more */
+  onLost(): boolean;
+}
 
 /**
  * This broker follows the leader of one epoch: it tells what it has, cuts what the leader does not have, and takes commits. It answers
@@ -16,7 +25,7 @@ export class Follower {
   readonly state: StateFollower;
   private ask = 0;
   /** The leader has answered the newest ask: its commits follow on the log. */
-  private isFollowing = false;
+  isFollowing = false;
   private askAtMs: number | undefined;
   /** With this it has all that was acknowledged before the leader counted with this run of it; undefined: it is not known, or told. */
   private wholeAt: number | undefined;
@@ -27,7 +36,8 @@ export class Follower {
     highWatermark: number,
     private readonly parts: ReplicationParts,
     private readonly partition: PartitionParts,
-    private readonly onWhole: () => void,
+    private readonly repair: PartitionRepair,
+    private readonly events: FollowerEvents,
   ) {
     this.highWatermark = highWatermark;
     this.state = new StateFollower(
@@ -63,10 +73,11 @@ export class Follower {
     if (!this.isFollowing) this.begin();
   }
 
-  onPart({ ask, to, restarts, end }: Part): void {
+  onPart({ ask, to, restarts, end, start, needed }: Part): void {
     if (ask !== this.ask) return;
     const { log } = this.partition;
     this.attempt(() => {
+      if (!restarts && log.start > needed && log.end > log.start) return this.beginAnew(start);
       // An epoch that begins at the end has no messages yet, and may be one that the leader does not know.
       const newest = log.epochs().at(-1);
       if (restarts) log.restartAt(to);
@@ -75,6 +86,7 @@ export class Follower {
       this.highWatermark = Math.min(this.highWatermark, to);
       this.isFollowing = true;
       this.wholeAt = end;
+      this.repair.begin();
       this.tellEnd();
     });
   }
@@ -88,6 +100,36 @@ export class Follower {
       log.appendCommits(run);
       this.onMark(highWatermark);
       this.tellEnd();
+    });
+  }
+
+  /** The leader has told which messages nobody has any more. */
+  onSkip({ from, to }: Skip): void {
+    if (!this.isFollowing) return;
+    const { log } = this.partition;
+    this.attempt(() => {
+      if (log.end !== from) throw new CommitRunError(`the log ends at ${log.end}, and the leader skips what is behind ${from}`);
+      log.skipTo(to);
+      this.tellEnd();
+    });
+  }
+
+  /** The beginning of the log is gone. @param start of the leader's log */
+  private beginAnew(start: number): void {
+    const { log, name } = this.partition;
+    this.parts.errors.error(`PARTITION(${name}): messages ${start} to ${log.start - 1} are gone; the log is read anew from its leader`);
+    if (!this.events.onLost()) throw new Error("it is in sync as long as etcd does not know of that");
+    log.restartAt(start);
+    this.parts.counts.repairedRegions++;
+    this.follow();
+  }
+
+  /** The log cannot be mended where it is: what follows is read from the leader again. */
+  cutAt(sequence: number): void {
+    if (!this.events.onLost()) return;
+    this.attempt(() => {
+      this.partition.log.truncateTo(sequence);
+      this.follow();
     });
   }
 
@@ -108,11 +150,13 @@ export class Follower {
 
   private tellEnd(): void {
     const { log, number, host } = this.partition;
+    // Others would rely on what is damaged.
+    if (this.repair.holdsBack) return;
     const synced = Math.min(log.synced, log.end);
     this.peer?.sendEnd({ partition: number, epoch: this.epoch, end: log.end, synced, state: this.state.number });
     if (this.wholeAt === undefined || this.state.number < 0 || (host.durability === "fsync" ? synced : log.end) < this.wholeAt) return;
     this.wholeAt = undefined;
-    this.onWhole();
+    this.events.onWhole();
   }
 
   /** Whatever fails, the leader is told nothing, and asked again later: what the log has then is found out anew. */

@@ -1,7 +1,9 @@
+import { UnreadableFile } from "../../broker/storage/disk/unreadable-file.ts";
 import { FollowerProgress } from "./follower-progress.ts";
 import { InSyncSet } from "./in-sync-set.ts";
 import { partAt } from "./parting.ts";
 import type { Peer } from "./peer.ts";
+import type { ReplicaLog } from "./replica-log.ts";
 import type { PartitionParts, ReplicationParts, StoredRecord } from "./replica-parts.ts";
 import type { FollowerStatus } from "./replica-status.ts";
 import { type Counted, StateLeader } from "./state/state-leader.ts";
@@ -325,7 +327,17 @@ export class Leader implements Counted {
   private part(peer: Peer, follower: FollowerProgress, to: number, restarts: boolean): void {
     follower.followFrom(to, this.nowMs);
     const { number: partition, log } = this.partition;
-    peer.send({ kind: "part", partition, epoch: this.epoch, ask: follower.ask, to, restarts, end: log.end });
+    peer.send({
+      kind: "part",
+      partition,
+      epoch: this.epoch,
+      ask: follower.ask,
+      to,
+      restarts,
+      end: log.end,
+      start: log.start,
+      needed: Math.min(Math.max(log.start, log.finished), log.end),
+    });
   }
 
   private sendTo(follower: FollowerProgress): void {
@@ -352,18 +364,29 @@ export class Leader implements Counted {
   private frameFrom(from: number): { end: number; bytes: number; frame: Buffer } | undefined {
     const { lastFrame: last, highWatermark: mark } = this;
     if (last?.from === from && last.mark === mark && last.end === this.log.end) return last;
-    const run = this.log.commitsFrom(from, RUN_BYTES);
+    const run = this.commitsFrom(from);
     if (run === undefined) return undefined;
+    const { number, name } = this.partition;
     if (run.isGap) {
-      this.parts.errors.error(
-        `PARTITION(${this.partition.name}): followers wait, as messages from ${from} to ${run.nextSequence} are damaged`,
-      );
-      return undefined;
+      const to = Math.min(run.nextSequence, this.log.end);
+      this.parts.errors.error(`PARTITION(${name}): followers skip messages ${from} to ${to - 1}, which nobody has any more`);
+      return { end: to, bytes: 0, frame: encodeFrame({ kind: "skip", partition: number, epoch: this.epoch, from, to }) };
     }
     const { firstSequence, count } = run.commits[run.commits.length - 1];
-    const frame = encodeFrame({ kind: "append", partition: this.partition.number, epoch: this.epoch, highWatermark: mark, run });
+    const frame = encodeFrame({ kind: "append", partition: number, epoch: this.epoch, highWatermark: mark, run });
     this.lastFrame = { from, end: firstSequence + count, mark, bytes: run.bytes.length, frame };
     return this.lastFrame;
+  }
+
+  /** Where they cannot be read now, or are damaged and read from another replica, followers wait. */
+  private commitsFrom(sequence: number): ReturnType<ReplicaLog["commitsFrom"]> {
+    try {
+      return this.log.commitsFrom(sequence, RUN_BYTES);
+    } catch (error) {
+      if (!(error instanceof UnreadableFile)) throw error;
+      this.parts.errors.error(`PARTITION(${this.partition.name}): followers wait: ${error.message}`);
+      return undefined;
+    }
   }
 
   private get log() {

@@ -1,6 +1,8 @@
 import type { Gap } from "../../broker/storage/log/chunk.ts";
 import type { CommitRun } from "../../broker/storage/log/commit-run.ts";
 import type { Epoch } from "../../broker/storage/log/epochs.ts";
+import type { LogRepair } from "../../broker/storage/log/log-repair.ts";
+import type { Mender } from "../../broker/storage/log/mender.ts";
 
 /** The log of one partition on this broker, as its replication sees it. */
 export interface ReplicaLog {
@@ -12,8 +14,13 @@ export interface ReplicaLog {
   readonly synced: number;
   /** About how many bytes its records have. */
   readonly bytes: number;
+  /** Below it nobody has still to get a message. */
+  readonly finished: number;
   /** That of the messages to come; 0: it was never replicated. */
   readonly epoch: number;
+  /** Readers of damaged records wait for it; undefined: they skip them. */
+  mender: Mender | undefined;
+  readonly repair: Pick<LogRepair, "damageAt" | "known" | "begin" | "scrub">;
   epochs(): readonly Epoch[];
   /** What TopicLog.commitsFrom() returns. */
   commitsFrom(sequence: number, maxBytes: number): CommitRun | Gap | undefined;
@@ -21,6 +28,8 @@ export interface ReplicaLog {
   appendCommits(run: CommitRun): void;
   /** The next messages are of this epoch, which is higher than those before. @throws the kernel's error */
   beginEpoch(epoch: number): void;
+  /** The next record has this sequence: nobody has what is missing before it. */
+  skipTo(sequence: number): void;
   /** Removes the records from a sequence on. @throws the kernel's error */
   truncateTo(sequence: number): void;
   /** Removes all records. The next one has this sequence. @throws the kernel's error */

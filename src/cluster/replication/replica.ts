@@ -1,3 +1,4 @@
+import { PartitionRepair, type RepairedReplica } from "../repair/partition-repair.ts";
 import { Follower } from "./follower.ts";
 import { Leader } from "./leader.ts";
 import type { Peer } from "./peer.ts";
@@ -28,6 +29,7 @@ export class Replica {
   private highWatermark = 0;
   /** Whom it could not follow, as the epoch could not be saved. */
   private unsaved: { leader: string; epoch: number } | undefined;
+  readonly repair: PartitionRepair;
 
   constructor(
     private readonly parts: ReplicationParts,
@@ -35,6 +37,38 @@ export class Replica {
   ) {
     this.epoch = partition.memory.epoch;
     this.isWhole = partition.memory.isWhole;
+    this.repair = new PartitionRepair(parts, partition, this.repaired());
+    partition.log.mender = this.repair;
+  }
+
+  private repaired(): RepairedReplica {
+    const replica = this;
+    return {
+      get epoch() {
+        return replica.epoch;
+      },
+      get isLeading() {
+        return replica.leading !== undefined;
+      },
+      get isAgreed() {
+        return replica.role instanceof Leader || replica.role?.isFollowing === true;
+      },
+      get sources() {
+        return replica.sources;
+      },
+      onMended: () => this.logGrew(),
+      onMisplaced: (sequence) => {
+        if (this.role instanceof Follower) this.role.cutAt(sequence);
+      },
+    };
+  }
+
+  /** Who may have what this log has lost. */
+  private get sources(): string[] {
+    if (this.role instanceof Follower) return [this.role.leader];
+    const { replicas = [], inSync = [] } = this.stored?.value ?? {};
+    const others = replicas.filter((uid) => uid !== this.parts.uid);
+    return [...others.filter((uid) => inSync.includes(uid)), ...others.filter((uid) => !inSync.includes(uid))];
   }
 
   get leading(): Leader | undefined {
@@ -85,6 +119,7 @@ export class Replica {
   close(): void {
     this.isClosed = true;
     this.endRole();
+    this.partition.log.mender = undefined;
   }
 
   // ---- who leads
@@ -138,6 +173,7 @@ export class Replica {
     this.role = new Leader(epoch, Math.min(this.highWatermark, log.end), stored, this.parts, this.partition, (newer) =>
       this.onRecord(newer),
     );
+    this.repair.begin();
   }
 
   /** @param leader "": there is none */
@@ -156,7 +192,10 @@ export class Replica {
     this.leaveUnlessWhole();
     if (leader === "") return host.onRole({ name: "out", epoch });
     host.onRole({ name: "follower", epoch, leader });
-    this.role = new Follower(epoch, leader, this.highWatermark, this.parts, this.partition, () => this.becameWhole());
+    this.role = new Follower(epoch, leader, this.highWatermark, this.parts, this.partition, this.repair, {
+      onWhole: () => this.becameWhole(),
+      onLost: () => this.lost(),
+    });
   }
 
   /** Ends what this broker was. */
@@ -166,6 +205,7 @@ export class Replica {
     this.highWatermark = this.role.highWatermark;
     if (this.role instanceof Leader) this.role.stop();
     this.role = undefined;
+    this.repair.reset();
     this.partition.host.onRole({ name: "out", epoch: this.epoch });
   }
 
@@ -222,6 +262,13 @@ export class Replica {
     this.becameWhole();
   }
 
+  /** The log lacks what others may rely on. @returns whether this broker is out of the in-sync set */
+  private lost(): boolean {
+    this.isWhole = false;
+    this.leaveUnlessWhole();
+    return this.stored?.value.inSync.includes(this.parts.uid) === false;
+  }
+
   private becameWhole(): void {
     if (this.isWhole) return;
     this.isWhole = true;
@@ -252,6 +299,7 @@ export class Replica {
   review(nowMs: number): void {
     if (this.role instanceof Leader) this.role.review();
     else this.role?.review(nowMs);
+    this.repair.review(nowMs);
     if (this.unsaved !== undefined) this.follow(this.unsaved.leader, this.unsaved.epoch);
     // It could not begin to lead before.
     if (this.leading === undefined && this.stored?.value.leader === this.parts.uid) this.onOwnRecord(this.stored);
@@ -282,6 +330,14 @@ export class Replica {
         return this.followed(peer, frame)?.onPart(frame);
       case "append":
         return this.followed(peer, frame)?.onAppend(frame);
+      case "skip":
+        return this.followed(peer, frame)?.onSkip(frame);
+      case "need":
+        if (frame.epoch === this.epoch) this.repair.onNeed(peer, frame);
+        return;
+      case "have":
+        if (frame.epoch === this.epoch) this.repair.onHave(peer, frame);
+        return;
       case "state-keys":
         if (this.leading?.epoch === frame.epoch) this.leading.state.onKeys(peer, frame);
         return;

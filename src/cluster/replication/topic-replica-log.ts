@@ -2,6 +2,8 @@ import type { Gap } from "../../broker/storage/log/chunk.ts";
 import type { CommitRun } from "../../broker/storage/log/commit-run.ts";
 import type { Epoch } from "../../broker/storage/log/epochs.ts";
 import type { LogFiles } from "../../broker/storage/log/log-files.ts";
+import type { LogRepair } from "../../broker/storage/log/log-repair.ts";
+import type { Mender } from "../../broker/storage/log/mender.ts";
 import type { TopicLog } from "../../broker/storage/log/topic-log.ts";
 import type { ReplicaLog } from "./replica-log.ts";
 
@@ -19,7 +21,9 @@ export class TopicReplicaLog implements ReplicaLog {
     private readonly log: TopicLog,
     private readonly files: LogFiles,
     private readonly partition: Truncated,
-  ) {}
+  ) {
+    files.repair.onReplaced = () => log.freeReadBlocks();
+  }
 
   get start(): number {
     return this.log.startSequence;
@@ -35,6 +39,22 @@ export class TopicReplicaLog implements ReplicaLog {
 
   get bytes(): number {
     return this.files.extent.bytes;
+  }
+
+  get finished(): number {
+    return this.files.finishedBelow();
+  }
+
+  get mender(): Mender | undefined {
+    return this.files.reader.mender;
+  }
+
+  set mender(mender: Mender | undefined) {
+    this.files.reader.mender = mender;
+  }
+
+  get repair(): LogRepair {
+    return this.files.repair;
   }
 
   get epoch(): number {
@@ -56,6 +76,10 @@ export class TopicReplicaLog implements ReplicaLog {
 
   beginEpoch(epoch: number): void {
     this.files.beginEpoch(epoch);
+  }
+
+  skipTo(sequence: number): void {
+    this.log.skipTo(sequence);
   }
 
   truncateTo(sequence: number): void {

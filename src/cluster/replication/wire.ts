@@ -1,6 +1,17 @@
-import type { Commit, CommitRun } from "../../broker/storage/log/commit-run.ts";
+import type { CommitRun } from "../../broker/storage/log/commit-run.ts";
 import type { Epoch } from "../../broker/storage/log/epochs.ts";
+import {
+  type Have,
+  type Need,
+  type RepairFrame,
+  readHave,
+  readRange,
+  repairBytes,
+  type Skip,
+  writeRepair,
+} from "../repair/repair-frames.ts";
 import { FieldReader, FieldWriter, WireError } from "./fields.ts";
+import { readRun, runBytes, writeRun } from "./run-fields.ts";
 import {
   type AnyStateFrame,
   readState,
@@ -22,13 +33,14 @@ import {
 //   HELLO    version u16, cluster, data path uid, run. The first frame, both ways.
 //   LEAD     partition u32, epoch u32. "I lead it": to each of its replicas, by who leads.
 //   FOLLOW   partition, epoch, ask u32, start, end, epochs [epoch u32, first sequence]. "This is what I have": by a follower.
-//   PART     partition, epoch, ask, to, restarts u8, end. "Keep what is below `to`; commits from there follow. I have this many."
-//   APPEND   partition, epoch, high watermark, epoch of the commits u32, starts segment u8,
-//            commits [first sequence, count u32, length u32, time f64 (ms since 1970), CRC-32 u32], records
+//   PART     partition, epoch, ask, to, restarts u8, end, start, needed. "Keep what is below `to`; commits from there follow. My log begins
+//            at `start`, some channel has still to get what is at `needed`, and this is my end."
+//   APPEND   partition, epoch, high watermark, commits and records: see run-fields.ts
 //   ENDS     [partition, epoch, end, synced end, state]. What followers have, once per turn. Of the state, the number after the last
 //            change that it has with all before it; 0: it is not known.
 //   BEAT     [partition, epoch, high watermark]. Every 200 ms, with the watermarks that changed.
 //   REJECT   partition, epoch. "I know of this epoch, and yours is older."
+//   NEED, HAVE, SKIP: what is damaged, see repair/repair-frames.ts
 //   STATE-KEYS, STATE-MORE, STATE: what goes along with the messages, see state/state-frames.ts
 //
 // A partition is named by the prefix of its message ids, which no other partition of the cluster gets. `ask` numbers a follower's FOLLOWs,
@@ -76,6 +88,9 @@ export interface Part {
   readonly restarts: boolean;
   /** The end of the leader's log. What was acknowledged without this run of the follower is below it. */
   readonly end: number;
+  /** The first sequence of the leader's log, and the first one that a channel has still to get. */
+  readonly start: number;
+  readonly needed: number;
 }
 
 export interface Append {
@@ -119,18 +134,18 @@ export interface Reject {
   readonly epoch: number;
 }
 
-export type Frame = Hello | Lead | Follow | Part | Append | Ends | Beat | Reject | AnyStateFrame;
+export type Frame = Hello | Lead | Follow | Part | Append | Ends | Beat | Reject | AnyStateFrame | RepairFrame;
 
 /** What is about one partition. */
-export type PartitionFrame = Lead | Follow | Part | Append | Reject | StateKeys | StateMore | StateFrame;
+export type PartitionFrame = Lead | Follow | Part | Append | Reject | StateKeys | StateMore | StateFrame | Need | Have | Skip;
 
 const KINDS = {
   ...{ hello: 1, lead: 2, follow: 3, part: 4, append: 5, ends: 6, beat: 7, reject: 8 },
   ...{ "state-keys": 9, "state-more": 10, state: 11 },
+  ...{ need: 12, have: 13, skip: 14 },
 } as const;
 
 const EPOCH_BYTES = 4 + 8;
-const COMMIT_BYTES = 8 + 4 + 4 + 8 + 4;
 const END_BYTES = 4 + 4 + 8 + 8 + 8;
 const MARK_BYTES = 4 + 4 + 8;
 /** More than the fields outside of lists and records take. */
@@ -155,7 +170,7 @@ function bytesOf(frame: Frame): number {
     case "follow":
       return FIXED_BYTES + frame.epochs.length * EPOCH_BYTES;
     case "append":
-      return FIXED_BYTES + frame.run.commits.length * COMMIT_BYTES + frame.run.bytes.length;
+      return FIXED_BYTES + runBytes(frame.run);
     case "ends":
       return FIXED_BYTES + frame.ends.length * END_BYTES;
     case "beat":
@@ -164,6 +179,10 @@ function bytesOf(frame: Frame): number {
     case "state-more":
     case "state":
       return stateBytes(frame);
+    case "need":
+    case "have":
+    case "skip":
+      return repairBytes(frame);
     default:
       return FIXED_BYTES;
   }
@@ -205,14 +224,18 @@ function writeFields(writer: FieldWriter, frame: Frame): void {
     case "state-more":
     case "state":
       return writeState(writer, frame);
+    case "need":
+    case "have":
+    case "skip":
+      return writeRepair(writer, frame);
   }
 }
 
-function writePart(writer: FieldWriter, { ask, to, restarts, end }: Part): void {
+function writePart(writer: FieldWriter, { ask, to, restarts, end, start, needed }: Part): void {
   writer.u32(ask);
   writer.sequence(to);
   writer.u8(restarts ? 1 : 0);
-  writer.sequence(end);
+  for (const sequence of [end, start, needed]) writer.sequence(sequence);
 }
 
 function writeFollow(writer: FieldWriter, { ask, start, end, epochs }: Follow): void {
@@ -227,16 +250,7 @@ function writeFollow(writer: FieldWriter, { ask, start, end, epochs }: Follow): 
 
 function writeAppend(writer: FieldWriter, { highWatermark, run }: Append): void {
   writer.sequence(highWatermark);
-  writer.u32(run.epoch);
-  writer.u8(run.startsSegment ? 1 : 0);
-  writer.list(run.commits, ({ firstSequence, count, length, timeMs, crc }) => {
-    writer.sequence(firstSequence);
-    writer.u32(count);
-    writer.u32(length);
-    writer.f64(timeMs);
-    writer.u32(crc);
-  });
-  writer.bytes(run.bytes);
+  writeRun(writer, run);
 }
 
 /**
@@ -267,6 +281,8 @@ function readFields(reader: FieldReader, kind: number): Frame {
         to: reader.sequence(),
         restarts: reader.flag(),
         end: reader.sequence(),
+        start: reader.sequence(),
+        needed: reader.sequence(),
       };
     case KINDS.append:
       return readAppend(reader);
@@ -282,6 +298,12 @@ function readFields(reader: FieldReader, kind: number): Frame {
       return readStateMore(reader);
     case KINDS.state:
       return readState(reader);
+    case KINDS.need:
+      return readRange("need", reader);
+    case KINDS.have:
+      return readHave(reader);
+    case KINDS.skip:
+      return readRange("skip", reader);
     default:
       throw new WireError(`unknown kind of frame ${kind}`);
   }
@@ -301,20 +323,8 @@ function readFollow(reader: FieldReader): Follow {
 
 function readAppend(reader: FieldReader): Append {
   const [partition, epoch, highWatermark] = [reader.u32(), reader.u32(), reader.sequence()];
-  const [runEpoch, startsSegment] = [reader.u32(), reader.flag()];
-  const commits = reader.list(
-    COMMIT_BYTES,
-    (): Commit => ({
-      firstSequence: reader.sequence(),
-      count: reader.u32(),
-      length: reader.u32(),
-      timeMs: reader.f64(),
-      crc: reader.u32(),
-    }),
-  );
-  const run: CommitRun = { isGap: false, epoch: runEpoch, startsSegment, commits, bytes: reader.rest() };
-  if (runEpoch > epoch) throw new WireError(`epoch ${epoch} sends commits of ${runEpoch}`);
-  // That the commits follow each other, fit the records and match their checksums, the log looks at before it takes them.
+  const run = readRun(reader);
+  if (run.epoch > epoch) throw new WireError(`epoch ${epoch} sends commits of ${run.epoch}`);
   return { kind: "append", partition, epoch, highWatermark, run };
 }
 

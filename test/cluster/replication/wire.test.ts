@@ -25,7 +25,7 @@ function randomKeys(random: Random) {
 function randomFrame(random: Random): Frame {
   const partition = random.int(0, 2 ** 24);
   const epoch = random.int(1_000, 2_000);
-  switch (random.int(1, 11)) {
+  switch (random.int(1, 14)) {
     case 1:
       return { kind: "hello", version: 1, cluster: random.pick(["", "größer", "x".repeat(255)]), uid: "0123456789abcdef", run: "r" };
     case 2:
@@ -35,7 +35,7 @@ function randomFrame(random: Random): Frame {
       return { kind: "follow", partition, epoch, ask: random.int(0, 9), start: 5, end: 2 ** 33, epochs };
     }
     case 4:
-      return { kind: "part", partition, epoch, ask: 7, to: sequence(random), restarts: random.chance(0.5), end: 8 };
+      return { kind: "part", partition, epoch, ask: 7, to: sequence(random), start: 3, needed: 4, restarts: random.chance(0.5), end: 8 };
     case 5: {
       const commits = times(random, 5, () => ({
         firstSequence: sequence(random),
@@ -48,6 +48,16 @@ function randomFrame(random: Random): Frame {
       const run = { isGap: false as const, epoch: random.int(0, 1_000), startsSegment: random.chance(0.5), commits, bytes };
       return { kind: "append", partition, epoch, highWatermark: sequence(random), run };
     }
+    case 12:
+      return { kind: "need", partition, epoch, from: 7, to: 8 + random.int(0, 2 ** 40) };
+    case 13: {
+      const commits = [{ firstSequence: 9, count: 1, length: 5, timeMs: 1, crc: 2 }];
+      const run = { isGap: false as const, epoch, startsSegment: true, commits, bytes: Buffer.from("12345") };
+      const answer = random.pick(["records", "later", "lacking"] as const);
+      return { kind: "have", partition, epoch, from: sequence(random), answer, run: answer === "records" ? run : undefined };
+    }
+    case 14:
+      return { kind: "skip", partition, epoch, from: 7, to: 8 + random.int(0, 2 ** 40) };
     case 6:
       return { kind: "ends", ends: times(random, 9, () => randomEnd(random, partition, epoch)) };
     case 7:

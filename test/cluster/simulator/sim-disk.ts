@@ -93,14 +93,13 @@ export class SimDisk {
     return this.durability === "write" || firstSequence < this.synced;
   }
 
-  /** What a start does: a torn commit does not count, nor what follows. */
+  /** What a start does: a torn commit does not count, nor what follows. What is damaged and was on the disk is to be mended. */
   recover(): void {
     this.state.cut();
-    const damaged = this.commits.find(({ commit, bytes }) => this.isDamaged(commit, bytes));
-    if (damaged !== undefined) {
-      if (this.reliesOn(damaged.commit)) this.isWhole = false;
-      this.cutTo(damaged.commit.firstSequence);
-    }
+    const damaged = this.commits.filter(({ commit, bytes }) => this.isDamaged(commit, bytes)).map(({ commit }) => commit);
+    if (damaged.some((commit) => this.reliesOn(commit))) this.isWhole = false;
+    const torn = damaged.find(({ firstSequence }) => firstSequence >= this.synced);
+    if (torn !== undefined) this.cutTo(torn.firstSequence);
     this.synced = this.end;
     // Its headers may be from before the power cut.
     this.epochs = this.epochs.filter(({ firstSequence }) => firstSequence <= this.end);

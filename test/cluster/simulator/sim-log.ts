@@ -1,16 +1,20 @@
 import type { Gap } from "../../../src/broker/storage/log/chunk.ts";
-import { type CommitRun, CommitRunError } from "../../../src/broker/storage/log/commit-run.ts";
+import { type Commit, type CommitRun, CommitRunError } from "../../../src/broker/storage/log/commit-run.ts";
 import type { Epoch } from "../../../src/broker/storage/log/epochs.ts";
+import { type Mender, RecordsAreMended } from "../../../src/broker/storage/log/mender.ts";
 import type { ReplicaLog, ReplicaMemory } from "../../../src/cluster/replication/replica-log.ts";
 import type { Random } from "../../support/random.ts";
 import type { DiskFaults } from "./data-path.ts";
 import { from, MESSAGE_BYTES, type SimDisk, type StoredCommit } from "./sim-disk.ts";
 import type { SimNode } from "./sim-node.ts";
+import { SimRepair } from "./sim-repair.ts";
 
 /** The log on a SimDisk, in one process. A message is a number. */
 export class SimLog implements ReplicaLog {
   /** What else the broker keeps of its part. */
   readonly memory: ReplicaMemory;
+  mender: Mender | undefined;
+  readonly repair: ReplicaLog["repair"];
   private isSyncing = false;
   /** How far the log was cut since a sync began. */
   private lowestEnd = Number.POSITIVE_INFINITY;
@@ -22,6 +26,7 @@ export class SimLog implements ReplicaLog {
     private readonly faults: DiskFaults,
     private readonly onSynced: () => void,
   ) {
+    this.repair = new SimRepair(disk, () => this.maybeFail()).repair;
     this.memory = {
       epoch: disk.epoch,
       isWhole: disk.isWhole,
@@ -45,6 +50,11 @@ export class SimLog implements ReplicaLog {
 
   get synced(): number {
     return this.disk.synced;
+  }
+
+  /** What is removed is finished, and a broker does not know of all that is. */
+  get finished(): number {
+    return Number.MAX_SAFE_INTEGER;
   }
 
   get bytes(): number {
@@ -73,11 +83,13 @@ export class SimLog implements ReplicaLog {
     if (sequence < this.start) return { isGap: true, nextPosition: 0, nextSequence: this.start };
     const first = this.disk.commits.findIndex(({ commit }) => sequence < commit.firstSequence + commit.count);
     if (first < 0) return undefined;
-    const found = [from(this.disk.commits[first], Math.max(sequence, this.disk.commits[first].commit.firstSequence))];
+    const { commit, bytes: stored } = this.disk.commits[first];
+    if (this.disk.isDamaged(commit, stored)) return this.damagedAt(commit);
+    const found = [from(this.disk.commits[first], Math.max(sequence, commit.firstSequence))];
     let { length: bytes } = found[0].bytes;
     for (const next of this.disk.commits.slice(first + 1)) {
       bytes += next.bytes.length;
-      if (next.epoch !== found[0].epoch || bytes > maxBytes) break;
+      if (next.epoch !== found[0].epoch || bytes > maxBytes || this.disk.isDamaged(next.commit, next.bytes)) break;
       found.push(next);
     }
     const startsSegment = this.disk.epochs.some(({ firstSequence }) => firstSequence === sequence);
@@ -88,6 +100,16 @@ export class SimLog implements ReplicaLog {
       commits: found.map(({ commit }) => commit),
       bytes: Buffer.concat(found.map((one) => one.bytes)),
     };
+  }
+
+  private damagedAt({ firstSequence, count }: Commit): Gap {
+    const to = firstSequence + count;
+    if (this.mender?.need(firstSequence, to, new Error("damaged")) === true) throw new RecordsAreMended("log", firstSequence, to);
+    return { isGap: true, nextPosition: 0, nextSequence: to };
+  }
+
+  skipTo(sequence: number): void {
+    throw new Error(`nobody skips to ${sequence} here`);
   }
 
   appendCommits({ epoch, commits, bytes }: CommitRun): void {

@@ -94,7 +94,7 @@ interface MendedFiles {
 }
 
 /** A segment's place in the log is not as large as what other replicas have there: where the messages behind it are is not known. */
-class PlaceError extends Error {
+export class PlaceError extends Error {
   override name = "PlaceError";
 }
 
