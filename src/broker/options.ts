@@ -20,6 +20,8 @@ export interface BrokerClusterOptions extends ClusterOptions {
   clusterForward: boolean;
   /** Bytes a second that replicas which catch up read from this broker. */
   clusterCatchUpBytes: number;
+  /** In which time a broker reads all its replicas once, to find damage; 0: never. */
+  clusterScrubMs: number;
   replicationAddress: string;
   /** Paths of PEM files: all, or none for connections without TLS. */
   replicationTlsCert: string;

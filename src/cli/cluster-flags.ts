@@ -4,6 +4,7 @@ import type { FlagTable } from "./flags.ts";
 
 const SECOND = 1_000;
 const MINUTE = 60 * SECOND;
+const HOUR = 60 * MINUTE;
 const KIB = 1024;
 const MIB = 1024 * KIB;
 const TIB = 1024 * 1024 * MIB;
@@ -110,6 +111,15 @@ export function brokerClusterFlags(): FlagTable<BrokerClusterOptions>["options"]
       min: KIB,
       max: TIB,
       doc: "bytes a second that replicas which catch up read from this broker, all together",
+    },
+    clusterScrubMs: {
+      name: "cluster-scrub",
+      kind: "duration",
+      own: true,
+      default: 24 * HOUR,
+      min: 0,
+      max: 365 * 24 * HOUR,
+      doc: "time in which a broker reads all its replicas once, to find and mend damage before the messages are needed; 0: never",
     },
     replicationAddress: {
       name: "replication-address",

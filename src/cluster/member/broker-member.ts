@@ -131,6 +131,7 @@ export class BrokerMember implements ClusterMember {
         lagMs: options.clusterLagMs,
         suspectMs: options.clusterSuspectMs,
         catchUpBytesPerSecond: options.clusterCatchUpBytes,
+        scrubMs: options.clusterScrubMs,
       },
       lease: this.membership.lease,
       isAlive: (other) => view.brokers.has(other),

@@ -27,6 +27,8 @@ export interface RepairedReplica {
   onMended(): void;
   /** The log cannot be mended from a sequence on where it is. */
   onMisplaced(sequence: number): void;
+  /** The leader's log begins in the middle of what is damaged here. */
+  onRemoved(start: number): void;
 }
 
 interface Work {
@@ -108,14 +110,16 @@ export class PartitionRepair implements Mender {
   onNeed(peer: Peer, { partition, epoch, from, to }: Need): void {
     const answer = this.answer(from, to);
     const run = typeof answer === "string" ? undefined : answer;
-    peer.send({ kind: "have", partition, epoch, from, answer: typeof answer === "string" ? answer : "records", run });
+    const { start } = this.partition.log;
+    peer.send({ kind: "have", partition, epoch, from, answer: typeof answer === "string" ? answer : "records", start, run });
   }
 
-  onHave(peer: Peer, { from, answer, run }: Have): void {
+  onHave(peer: Peer, { from, answer, start, run }: Have): void {
     const { work } = this;
     if (work?.asked?.uid !== peer.uid || from !== work.mending.next) return;
     work.asked = undefined;
-    if (answer === "lacking") work.lacking.add(peer.uid);
+    if (answer === "removed" && !this.replica.isLeading) this.leave(work, start);
+    else if (answer === "lacking" || answer === "removed") work.lacking.add(peer.uid);
     else if (run === undefined) this.postpone(work, peer.uid);
     else this.take(work, peer.uid, run);
     this.goOn(this.nowMs);
@@ -240,6 +244,15 @@ export class PartitionRepair implements Mender {
     this.goOnLater();
   }
 
+  /** Nobody needs the messages any more: the leader has removed them. */
+  private leave({ range, mending }: Work, start: number): void {
+    mending.abandon();
+    this.work = undefined;
+    if (start < range.to) return this.replica.onRemoved(start);
+    this.parts.logger.info(`PARTITION(${this.partition.name}): nobody needs messages ${range.from} to ${range.to - 1} any more`);
+    this.lost.push(range);
+  }
+
   private endWork(): void {
     const { work } = this;
     this.work = undefined;
@@ -269,7 +282,8 @@ export class PartitionRepair implements Mender {
     const { log } = this.partition;
     const { isAgreed, isLeading } = this.replica;
     if (!isAgreed) return "later";
-    if (from < log.start || from >= log.end) return "lacking";
+    if (from < log.start) return "removed";
+    if (from >= log.end) return "lacking";
     try {
       const run = log.commitsFrom(from, RUN_BYTES);
       return run === undefined || run.isGap ? "lacking" : runBelow(run, to);

@@ -5,11 +5,11 @@ import { readRun, runBytes, writeRun } from "../replication/run-fields.ts";
 // What brokers say to each other about damaged messages of a partition:
 //
 //   NEED  partition, epoch, from, to. "Messages [from, to) are damaged here": by a follower to its leader, and by a leader to its followers.
-//   HAVE  partition, epoch, from, answer u8, and if the answer is 0 some of the commits from there on: see replication/run-fields.ts
-//         0: here they are; 1: ask again later; 2: they are not here
+//   HAVE  partition, epoch, from, answer u8, start, and if the answer is 0 some of the commits from there on: see replication/run-fields.ts
+//         0: here they are; 1: ask again later; 2: they are not here; 3: they were removed, as nobody needs them. The log begins at `start`.
 //   SKIP  partition, epoch, from, to. "Nobody has messages [from, to): go on behind them", by the leader.
 
-const ANSWERS = ["records", "later", "lacking"] as const;
+const ANSWERS = ["records", "later", "lacking", "removed"] as const;
 
 export interface Need {
   readonly kind: "need";
@@ -25,6 +25,8 @@ export interface Have {
   readonly epoch: number;
   readonly from: number;
   readonly answer: (typeof ANSWERS)[number];
+  /** The first sequence of the log. */
+  readonly start: number;
   /** Undefined unless the answer is "records". */
   readonly run: CommitRun | undefined;
 }
@@ -49,6 +51,7 @@ export function writeRepair(writer: FieldWriter, frame: RepairFrame): void {
   writer.sequence(frame.from);
   if (frame.kind !== "have") return writer.sequence(frame.to);
   writer.u8(ANSWERS.indexOf(frame.answer));
+  writer.sequence(frame.start);
   if (frame.run !== undefined) writeRun(writer, frame.run);
 }
 
@@ -59,8 +62,8 @@ export function readRange<K extends "need" | "skip">(kind: K, reader: FieldReade
 }
 
 export function readHave(reader: FieldReader): Have {
-  const [partition, epoch, from, number] = [reader.u32(), reader.u32(), reader.sequence(), reader.u8()];
+  const [partition, epoch, from, number, start] = [reader.u32(), reader.u32(), reader.sequence(), reader.u8(), reader.sequence()];
   const answer = ANSWERS[number];
   if (answer === undefined) throw new WireError(`answer ${number}`);
-  return { kind: "have", partition, epoch, from, answer, run: answer === "records" ? readRun(reader) : undefined };
+  return { kind: "have", partition, epoch, from, answer, start, run: answer === "records" ? readRun(reader) : undefined };
 }

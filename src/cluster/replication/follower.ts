@@ -77,7 +77,7 @@ export class Follower {
     if (ask !== this.ask) return;
     const { log } = this.partition;
     this.attempt(() => {
-      if (!restarts && log.start > needed && log.end > log.start) return this.beginAnew(start);
+      if (!restarts && log.start > needed && log.end > log.start) return this.copy(start);
       // An epoch that begins at the end has no messages yet, and may be one that the leader does not know.
       const newest = log.epochs().at(-1);
       if (restarts) log.restartAt(to);
@@ -114,10 +114,14 @@ export class Follower {
     });
   }
 
-  /** The beginning of the log is gone. @param start of the leader's log */
-  private beginAnew(start: number): void {
+  /** The beginning of the log is gone or damaged: all of it is read from the leader again. @param start of the leader's log */
+  beginAnew(start: number): void {
+    this.attempt(() => this.copy(start));
+  }
+
+  private copy(start: number): void {
     const { log, name } = this.partition;
-    this.parts.errors.error(`PARTITION(${name}): messages ${start} to ${log.start - 1} are gone; the log is read anew from its leader`);
+    this.parts.errors.error(`PARTITION(${name}): messages from ${start} on are gone; the log is read anew from its leader`);
     if (!this.events.onLost()) throw new Error("it is in sync as long as etcd does not know of that");
     log.restartAt(start);
     this.parts.counts.repairedRegions++;

@@ -66,4 +66,6 @@ export class ReplicationCounts {
   /** Damaged regions of logs that were read again from another replica, and those that none could give. */
   repairedRegions = 0;
   failedRepairs = 0;
+  /** What was read to find damage before somebody needs it. */
+  scrubbedBytes = 0;
 }

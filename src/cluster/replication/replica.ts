@@ -60,6 +60,9 @@ export class Replica {
       onMisplaced: (sequence) => {
         if (this.role instanceof Follower) this.role.cutAt(sequence);
       },
+      onRemoved: (start) => {
+        if (this.role instanceof Follower) this.role.beginAnew(start);
+      },
     };
   }
 

@@ -4,6 +4,7 @@ import { RateLimitedLog } from "../../base/rate-limited-log.ts";
 import { Election } from "../election/election.ts";
 import type { Etcd } from "../etcd/etcd.ts";
 import type { Network } from "../net/network.ts";
+import { Scrubber } from "../repair/scrubber.ts";
 import { ByteRate } from "./byte-rate.ts";
 import type { TakeConnection } from "./greeting.ts";
 import { Peers } from "./peers.ts";
@@ -29,7 +30,7 @@ export interface ReplicationOptions {
   readonly hello: Hello;
   /** Where other brokers reach this one. */
   readonly address: string;
-  readonly settings: ReplicationSettings & { readonly catchUpBytesPerSecond: number };
+  readonly settings: ReplicationSettings & { readonly catchUpBytesPerSecond: number; readonly scrubMs: number };
   readonly lease: { readonly holds: boolean };
   /** Whether a data path's broker has its key in etcd, as far as that is known. */
   readonly isAlive: (uid: string) => boolean;
@@ -45,6 +46,7 @@ export class Replication {
   private readonly byNumber = new Map<number, Replica>();
   private readonly parts: ReplicationParts;
   private readonly election: Election;
+  private readonly scrubber: Scrubber;
   private timer: Timer | undefined;
   private pulses = 0;
   private pulsedMs: number;
@@ -72,6 +74,7 @@ export class Replication {
     const { peers, counts } = this;
     this.parts = { uid: hello.uid, clock, settings, peers, writer, lease, catchUp, counts, logger, errors };
     this.election = new Election(this.parts, options.isAlive);
+    this.scrubber = new Scrubber(settings.scrubMs, () => this.byNumber.values(), counts);
     this.pulsedMs = clock.steadyMs();
   }
 
@@ -135,7 +138,8 @@ export class Replication {
   private pulse(): void {
     this.timer = this.options.clock.callAfter(PULSE_MS, () => this.pulse());
     const nowMs = this.options.clock.steadyMs();
-    if (nowMs - this.pulsedMs > STALL_MS) this.forgiveSilence(nowMs);
+    const sinceMs = nowMs - this.pulsedMs;
+    if (sinceMs > STALL_MS) this.forgiveSilence(nowMs);
     this.pulsedMs = nowMs;
     this.pulses++;
     if (this.pulses % PULSES_PER_REVIEW === 0) this.each((replica) => replica.review(nowMs));
@@ -144,6 +148,7 @@ export class Replication {
       for (const peer of this.peers.all()) peer.beat();
     }
     this.election.look(nowMs, this.byNumber.values());
+    this.scrubber.step(nowMs, sinceMs - PULSE_MS);
   }
 
   /** This process stood still, and has not read what others said meanwhile. */

@@ -95,6 +95,9 @@ class Node {
       onMisplaced: () => {
         throw new Error("misplaced");
       },
+      onRemoved: () => {
+        throw new Error("removed");
+      },
     });
     this.log.mender = this.repair;
   }

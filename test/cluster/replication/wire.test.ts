@@ -53,8 +53,16 @@ function randomFrame(random: Random): Frame {
     case 13: {
       const commits = [{ firstSequence: 9, count: 1, length: 5, timeMs: 1, crc: 2 }];
       const run = { isGap: false as const, epoch, startsSegment: true, commits, bytes: Buffer.from("12345") };
-      const answer = random.pick(["records", "later", "lacking"] as const);
-      return { kind: "have", partition, epoch, from: sequence(random), answer, run: answer === "records" ? run : undefined };
+      const answer = random.pick(["records", "later", "lacking", "removed"] as const);
+      return {
+        kind: "have",
+        partition,
+        epoch,
+        from: sequence(random),
+        answer,
+        start: sequence(random),
+        run: answer === "records" ? run : undefined,
+      };
     }
     case 14:
       return { kind: "skip", partition, epoch, from: 7, to: 8 + random.int(0, 2 ** 40) };

@@ -62,7 +62,7 @@ export class PartitionHistory {
   onHighWatermark(partition: SimPartition, sequence: number): string | undefined {
     const { disk, broker } = partition;
     const { name } = broker.node;
-    const from = Math.max(disk.start, this.releasedBy.get(partition) ?? 0);
+    const from = Math.max(disk.start, this.removedBelow, this.releasedBy.get(partition) ?? 0);
     this.releasedBy.set(partition, sequence);
     for (let i = from; i < sequence; i++) {
       const message = disk.messageAt(i);
@@ -128,6 +128,11 @@ export class PartitionHistory {
     return this.finishedFloor;
   }
 
+  /** Some replica has removed what is below, as it is finished: where others have it, and it is damaged, it stays so. */
+  private get removedBelow(): number {
+    return [...this.dataPaths.values()].reduce((below, { partitions }) => Math.max(below, partitions.get(this.prefix)?.start ?? 0), 0);
+  }
+
   /** Why a replica must not come to be in sync; undefined: it may. */
   mayNotJoin(uid: string): string | undefined {
     const dataPath = this.dataPaths.get(uid);
@@ -136,7 +141,7 @@ export class PartitionHistory {
     // It was lost meanwhile, and leaves again.
     if (disk?.isWhole === false) return undefined;
     if (disk === undefined) return this.released.length > 0 ? "has nothing" : undefined;
-    for (let i = disk.start; i < this.released.length; i++)
+    for (let i = Math.max(disk.start, this.removedBelow); i < this.released.length; i++)
       if (disk.messageAt(i) !== this.released[i]) return `does not have ${i} of ${this.released.length}`;
     return undefined;
   }
@@ -163,7 +168,7 @@ export class PartitionHistory {
       if (disk === undefined) throw new Violation(`${this.name}: ${replicas[at]} has nothing`);
       if (disk.end !== released.length)
         throw new Violation(`${this.name}: ${replicas[at]} ends at ${disk.end}, and ${released.length} were released`);
-      for (let i = disk.start; i < disk.end; i++) {
+      for (let i = Math.max(disk.start, this.removedBelow); i < disk.end; i++) {
         const message = disk.messageAt(i);
         if (message !== released[i])
           throw new Violation(`${this.name}: ${replicas[at]} has ${message} at ${i}, where ${released[i]} was released`);

@@ -41,6 +41,7 @@ export class SimChannel {
       if (isOrdered && this.savedFloor < this.floor) return;
       const sequence = this.again.shift() ?? (this.next < deliverable ? this.next++ : undefined);
       if (sequence === undefined) return;
+      if (this.mustWait(sequence)) return;
       const message = disk.messageAt(sequence);
       // It was removed, as every channel had finished it.
       if (message === undefined && sequence < disk.start) continue;
@@ -55,6 +56,17 @@ export class SimChannel {
   /** Below this, messages may go to consumers. */
   private get deliverable(): number {
     return this.partition.highWatermark;
+  }
+
+  /** Whether a message is damaged, and is read from another replica. */
+  private mustWait(sequence: number): boolean {
+    const { log, broker } = this.partition;
+    const range = log.repair.damageAt(sequence);
+    if (range === undefined || sequence < range.from || log.mender?.need(range.from, range.to, new Error(range.problem)) !== true)
+      return false;
+    this.again.unshift(sequence);
+    broker.node.callAfter(SAVE_MS, () => this.pump());
+    return true;
   }
 
   private get isOrdered(): boolean {

@@ -36,7 +36,6 @@ export interface RepairedFiles {
   readonly names: FolderNames;
   readonly prefix: number | undefined;
   readonly syncs: { add(segment: Segment): void };
-  readonly reader: { note(segment: Segment): void };
   /** Adds an empty segment. @throws the kernel's error */
   startSegment(): Segment;
   /** A segment is in the log no more. */
@@ -91,8 +90,8 @@ export class LogRepair {
     if (sequence < segment.baseSequence) return { next: sequence, bytes: 0, isDamaged: segment !== this.segments[0] };
     let next = sequence;
     let bytes = 0;
+    const { isOpen } = segment.file;
     try {
-      this.files.reader.note(segment);
       for (const entry of segment.entriesFrom(segment.findBySequence(sequence), maxBytes, true)) {
         if (!segment.verify(entry)) return { next, bytes, isDamaged: true };
         next = entry.firstSequence + entry.count;
@@ -102,6 +101,9 @@ export class LogRepair {
     } catch (error) {
       if (!(error instanceof UnreadableFile && isDamage(error))) throw error;
       return { next, bytes, isDamaged: true };
+    } finally {
+      // Nobody else may need it for long.
+      if (!isOpen) segment.close();
     }
   }
 
