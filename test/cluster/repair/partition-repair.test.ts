@@ -72,7 +72,7 @@ class Node {
   attach(): void {
     const { fixture, cluster, logger, counts, uid } = this;
     const { log, files } = fixture;
-    this.log = new TopicReplicaLog(log, files, { truncateTo: () => {} });
+    this.log = new TopicReplicaLog(log, files, { truncateTo: () => {}, restartAt: () => {} });
     const peers = { get: (other: string) => this.peerOf(other) };
     const parts: Partial<ReplicationParts> = {
       uid,
