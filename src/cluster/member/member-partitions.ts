@@ -1,4 +1,4 @@
-import type { RateLimitedLog } from "../../base/rate-limited-log.ts";
+import type { Timer } from "../../base/clock.ts";
 import type { Topic } from "../../broker/topics/topic.ts";
 import type { TopicPartition } from "../../broker/topics/topic-partition.ts";
 import type { PartitionOrigin } from "../../broker/topics/topic-plan.ts";
@@ -8,17 +8,19 @@ import { type ClusterKeys, topicAndPartition } from "../state/keys.ts";
 import type { PartitionRecord, TopicRecord } from "../state/records.ts";
 import { MemberPartition } from "./member-partition.ts";
 import type { MemberParts } from "./member-parts.ts";
-import { ReplicaMemories, type StoredMemory } from "./replica-memories.ts";
+import { ReplicaMemories, StoredMemory } from "./replica-memories.ts";
 import { isUsable } from "./routing.ts";
 
 /** What the partitions of a member stand on. */
 export interface MemberPartitionsParts extends MemberParts {
   readonly view: ClusterView;
   readonly keys: ClusterKeys;
-  readonly errors: RateLimitedLog;
   /** Called with topics of which this broker leads other partitions than before. */
   readonly onServing: (topics: ReadonlySet<string>) => void;
 }
+
+const REVIEW_MS = 250;
+const REVIEWS_PER_SECOND = 4;
 
 /** A record that names this broker among the replicas. */
 interface Wanted {
@@ -36,6 +38,10 @@ export class MemberPartitions {
   private readonly memories: ReplicaMemories;
   private replication: Replication | undefined;
   private served = new Set<string>();
+  /** Topics of which something failed: it is tried again. */
+  private readonly failed = new Set<string>();
+  private reviews = 0;
+  private timer: Timer | undefined;
 
   constructor(private readonly parts: MemberPartitionsParts) {
     const { broker, clock, errors } = parts;
@@ -55,6 +61,38 @@ export class MemberPartitions {
   start(replication: Replication): void {
     this.replication = replication;
     this.parts.view.listen((changes) => this.changed(changes));
+    this.review();
+  }
+
+  /** The records are known now. What earlier runs left, and etcd does not have, is not served. */
+  loaded(): void {
+    const topics = new Set([...this.byName.values()].map(({ partition }) => partition.topic.name));
+    for (const name of topics) if (!this.parts.view.topics.has(name)) this.leaveUnknown(name);
+  }
+
+  close(): void {
+    if (this.timer !== undefined) this.parts.clock.cancel(this.timer);
+  }
+
+  /** The epochs of many partitions are saved together, before each of them hears of its own. @throws what the metadata store throws */
+  saveEpochs(epochs: ReadonlyMap<object, number>): void {
+    const stored = [...epochs].flatMap(([memory, epoch]): [StoredMemory, number][] =>
+      memory instanceof StoredMemory ? [[memory, epoch]] : [],
+    );
+    this.memories.saveEpochs(new Map(stored));
+  }
+
+  private review(): void {
+    this.timer = this.parts.clock.callAfter(REVIEW_MS, () => this.review());
+    for (const partition of this.byName.values()) partition.obey();
+    if (++this.reviews % REVIEWS_PER_SECOND !== 0) return;
+    const failed = [...this.failed];
+    this.failed.clear();
+    for (const topic of failed) this.attempt(topic, () => this.reconcile(topic));
+    const { states, errors } = this.parts;
+    states.review((failure) => {
+      if (failure !== undefined) errors.error(`CLUSTER: cannot tidy what it has of channels: ${failure.message}`);
+    });
   }
 
   // ---- earlier runs
@@ -97,28 +135,31 @@ export class MemberPartitions {
       if (kind === "topics") topics.add(name);
       else if (kind === "partitions") topics.add(topicAndPartition(name).topic);
     }
-    this.saveEpochs(changes);
-    for (const { kind, name, before, after } of changes)
-      if (kind === "topics" && before !== undefined && after?.value.uid !== before.value.uid) this.removeTopic(name, before.value.uid);
+    this.saveEpochsOf(changes);
     for (const topic of topics) this.attempt(topic, () => this.reconcile(topic));
   }
 
-  /** The epochs of many partitions are saved together, before each of them hears of its own. */
-  private saveEpochs(changes: readonly ViewChange[]): void {
+  private saveEpochsOf(changes: readonly ViewChange[]): void {
     const epochs = new Map<StoredMemory, number>();
     for (const { kind, name, after } of changes) {
       if (kind !== "partitions" || after === undefined) continue;
       const known = this.byName.get(name);
       if (known !== undefined && known.number === after.value.prefix) epochs.set(known.memory, after.value.epoch);
     }
-    this.attempt("all", () => this.memories.saveEpochs(epochs));
+    try {
+      this.memories.saveEpochs(epochs);
+    } catch (error) {
+      // Each replica saves its own.
+      this.parts.errors.error(`CLUSTER: epochs cannot be saved: ${(error as Error).message}`);
+    }
   }
 
-  /** Whatever fails for one topic must not keep the others from what they need. */
+  /** Whatever fails for one topic must not keep the others from what they need. It is tried again. */
   private attempt(topic: string, action: () => void): void {
     try {
       action();
     } catch (error) {
+      this.failed.add(topic);
       this.parts.errors.error(`CLUSTER: topic ${topic}: ${(error as Error).message}`);
     }
   }
@@ -137,7 +178,7 @@ export class MemberPartitions {
     const topic = broker.registry.topics.get(name);
     if (topic !== undefined) this.applySettings(topic, record);
     for (const { index, stored } of wanted) {
-      const known = this.byName.get(`${name}/${index}`);
+      const known = this.known(name, index);
       if (known === undefined) continue;
       known.apply(record);
       this.begin(known).onRecord(stored);
@@ -155,10 +196,13 @@ export class MemberPartitions {
   }
 
   private leaveUnknown(name: string): void {
-    for (const partition of this.parts.broker.registry.topics.get(name)?.partitions ?? []) {
-      const known = this.byName.get(`${name}/${partition.index}`);
-      if (known !== undefined) this.replication?.remove(known.number);
-    }
+    const left = this.ofTopic(name);
+    for (const { number } of left) this.replication?.remove(number);
+    if (left.length > 0)
+      this.parts.broker.logger.warn(
+        `TOPIC(${name}): it is not in etcd any more, and was not seen to be deleted; what this broker has of it stays until it is deleted here`,
+        { topic: name },
+      );
   }
 
   private begin(known: MemberPartition) {
@@ -195,8 +239,7 @@ export class MemberPartitions {
 
   /** Whether this broker has a partition. One that it had alone becomes a replica, if its record was made for that. */
   private isKnown(name: string, index: number, record: TopicRecord, { prefix }: PartitionRecord): boolean {
-    const known = this.byName.get(`${name}/${index}`);
-    if (known !== undefined) return true;
+    if (this.known(name, index) !== undefined) return true;
     const partition = this.parts.broker.registry.topics.get(name)?.partition(index);
     if (partition === undefined) return false;
     if (partition.log.prefix !== prefix)
@@ -230,8 +273,10 @@ export class MemberPartitions {
 
   /** Drops what this broker has of a topic and is not to have: it is another topic's of the same name, or another broker has it instead. */
   private dropOthers(name: string, record: TopicRecord, wanted: readonly Wanted[]): void {
-    const dropped = this.ofTopic(name).filter(({ partition, memory, number }) => {
-      if (memory.uid !== "" && memory.uid !== record.uid) return true;
+    // Nobody said that an earlier topic of this name is to be removed.
+    const isEarlier = ({ memory }: MemberPartition) => memory.uid !== "" && memory.uid !== record.uid;
+    this.drop(name, this.ofTopic(name).filter(isEarlier), true);
+    const dropped = this.ofTopic(name).filter(({ partition, number }) => {
       const stored = this.parts.view.partitions.get(`${name}/${partition.index}`);
       if (stored?.value.uid !== record.uid) return false;
       return !wanted.some(({ index }) => index === partition.index) || stored.value.prefix !== number;
@@ -240,15 +285,14 @@ export class MemberPartitions {
   }
 
   private removeTopic(name: string, uid: string): void {
-    this.attempt(name, () =>
-      this.drop(
-        name,
-        this.ofTopic(name).filter(({ memory }) => memory.uid === uid),
-      ),
+    this.drop(
+      name,
+      this.ofTopic(name).filter(({ memory }) => memory.uid === uid),
     );
   }
 
-  private drop(name: string, dropped: readonly MemberPartition[]): void {
+  /** @param setsAside its files are kept: nobody said that they are to be removed */
+  private drop(name: string, dropped: readonly MemberPartition[], setsAside = false): void {
     if (dropped.length === 0) return;
     const { registry, logger } = this.parts.broker;
     const topic = registry.topics.get(name);
@@ -260,16 +304,28 @@ export class MemberPartitions {
       registry.dropPartitions(
         topic,
         dropped.map(({ partition }) => partition),
+        setsAside,
       );
-    for (const { name, number } of dropped) {
-      this.byName.delete(name);
-      this.parts.states.remove(number);
-    }
+    for (const one of dropped) this.forget(one);
   }
 
   private ofTopic(name: string): MemberPartition[] {
     const partitions = this.parts.broker.registry.topics.get(name)?.partitions ?? [];
-    return partitions.flatMap(({ index }) => this.byName.get(`${name}/${index}`) ?? []);
+    return partitions.flatMap(({ index }) => this.known(name, index) ?? []);
+  }
+
+  private known(topic: string, index: number): MemberPartition | undefined {
+    const known = this.byName.get(`${topic}/${index}`);
+    if (known?.partition.deleted !== true) return known;
+    // An operator has deleted it here.
+    this.forget(known);
+    return undefined;
+  }
+
+  private forget({ name, number }: MemberPartition): void {
+    this.replication?.remove(number);
+    this.byName.delete(name);
+    this.parts.states.remove(number);
   }
 }
 
