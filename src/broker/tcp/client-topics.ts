@@ -2,6 +2,7 @@ import type { Line } from "../../frame/line.ts";
 import { DRAINING, PublishError } from "../acks/pending-publish.ts";
 import type { RoutedTopic } from "../cluster-routing.ts";
 import type { TopicSettings } from "../storage/metadata/topic-settings.ts";
+import type { Channel } from "../topics/channel/channel.ts";
 import { NotLedHere } from "../topics/not-led-here.ts";
 import type { Topic } from "../topics/topic.ts";
 import type { ClientServices } from "./client-services.ts";
@@ -50,6 +51,13 @@ export class ClientTopics {
       routed !== undefined && Array.from({ length: routed.partitions }, (_, i) => i).every((i) => routed.leader(i) !== undefined);
     if (isSecond || isLed) return false;
     void cluster.create(error.topic).then(() => this.resume());
+    return true;
+  }
+
+  /** Whether a command is to wait, as a channel is not at the brokers yet which would go on with it if this one were gone. */
+  awaitsSharing({ sharing }: Channel): boolean {
+    if (sharing === undefined) return false;
+    void sharing.then(() => this.resume());
     return true;
   }
 

@@ -12,6 +12,12 @@ interface Joined {
   readonly number: number;
 }
 
+interface Waiting {
+  readonly number: number;
+  readonly resolve: () => void;
+  readonly reject: (failure: Error) => void;
+}
+
 /** The partition that a state is of. */
 interface StateOf {
   readonly releasable: number;
@@ -31,6 +37,7 @@ export class PartitionState implements Replicated {
   /** The places of the first entries that are not void, by their numbers. */
   private readonly bounds = new Map<number, number>();
   private joined: Joined[] = [];
+  private waiting: Waiting[] = [];
 
   /** @param nextPlace behind all that are in use */
   constructor(
@@ -54,9 +61,22 @@ export class PartitionState implements Replicated {
     return this.partition.replicated?.[0].replicaFailure;
   }
 
-  /** Whether replicas lack something. */
-  get isAhead(): boolean {
-    return this.values.mark < this.values.number;
+  /** Waits until replicas have all changes so far. @returns undefined: they have them. It rejects with the failure of end() */
+  untilShared(): Promise<void> | undefined {
+    const { number, mark } = this.values;
+    if (mark >= number) return undefined;
+    return new Promise((resolve, reject) => this.waiting.push({ number, resolve, reject }));
+  }
+
+  /** Replicas have more. */
+  advanced(): void {
+    const { mark } = this.values;
+    while (this.waiting.length > 0 && this.waiting[0].number <= mark) this.waiting.shift()?.resolve();
+  }
+
+  /** Another broker leads the partition: it is not known which changes that one has. */
+  end(failure: Error): void {
+    for (const { reject } of this.waiting.splice(0)) reject(failure);
   }
 
   // ---- the topic and its channels

@@ -93,6 +93,7 @@ export class ReplicatedPartition implements Replicated {
     this.replicaFailure = failure;
     this.parts.acks.replicasRefuse(this, failure);
     if (this.state !== undefined) this.parts.acks.replicasRefuse(this.state, failure);
+    this.state?.end(failure);
     this.parts.turn.schedule();
   }
 

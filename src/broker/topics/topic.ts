@@ -262,11 +262,20 @@ export class Topic {
     return channel;
   }
 
+  /** Waits until the brokers that have its partitions as well have what was changed so far. It rejects with a PublishError if another one leads before. */
+  async untilShared(): Promise<void> {
+    await Promise.all(this.partitions.map(({ replicated }) => replicated?.[0].state?.untilShared()));
+  }
+
   /** Other brokers get what a channel that is new has of partitions which they have as well. */
   shareChannel(channel: Channel, parts: readonly ChannelPartition[] = channel.partitions): void {
     if (!channel.persistent || parts.every(({ partition }) => partition.replicated === undefined)) return;
     channel.shareSettings(parts);
     for (const part of parts) part.partition.replicated?.[0].state?.saveChannel(channelRow(part));
+    const end = () => {
+      channel.sharing = undefined;
+    };
+    channel.sharing = this.untilShared().then(end, end);
   }
 
   private addRows(channel: Channel, starts: readonly ChannelStart[]): number[] {

@@ -113,6 +113,7 @@ export class MemberPartition implements ReplicaHost {
   }
 
   onStateMark(): void {
+    this.replicated.state?.advanced();
     this.parts.broker.turn.schedule();
   }
 

@@ -27,6 +27,7 @@ export const SUB: Command = {
     if (refused !== undefined) return refused;
     try {
       const channel = client.topics.open(topicName).channel(channelName);
+      if (client.topics.awaitsSharing(channel)) return WAIT;
       const refusal = channel.addConsumer(client);
       if (refusal !== undefined) return fatal("E_SUB_FAILED", `SUB failed ${refusal.message}`);
       client.channel = channel;

@@ -23,6 +23,8 @@ export class Channel {
   readonly consumers: Consumer[] = [];
   /** In the order of the topic's partitions. */
   readonly partitions: ChannelPartition[] = [];
+  /** It is new, and other brokers that have the topic as well do not have it yet. Undefined: they have it, or the topic is here alone. */
+  sharing: Promise<void> | undefined;
   /** Index of the consumer that is served first next time, by whichever partition. */
   turn = 0;
   /** How fast it delivers at most; undefined: there is no limit. */

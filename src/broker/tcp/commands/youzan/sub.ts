@@ -62,6 +62,7 @@ function subscribe(client: CommandClient, line: Line, subscription: Subscription
   if (unfit !== undefined) return unfit;
   try {
     const channel = openChannel(topic, channelName, partition, start);
+    if (client.topics.awaitsSharing(channel)) return WAIT;
     if (isOrdered) client.wishes = { ...client.wishes, order: "partition" };
     client.onlyLog = partition?.log;
     const refusal = channel.addConsumer(client);

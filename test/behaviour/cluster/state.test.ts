@@ -1,0 +1,101 @@
+import { expect, test } from "bun:test";
+import { describeUnless, missing } from "../../support/needs.ts";
+import { RawClient } from "../../support/raw-client.ts";
+import { until } from "../../support/server.ts";
+import { ThreeBrokers, TOPIC } from "./support/three-brokers.ts";
+
+const LIMIT_MS = 60_000;
+
+interface ChannelJson {
+  readonly channel_name: string;
+  readonly depth: number;
+  readonly deferred_count: number;
+  readonly in_flight_count: number;
+  readonly paused: boolean;
+}
+
+async function channelsAt(cluster: ThreeBrokers, index: number): Promise<ChannelJson[]> {
+  const answer = await cluster.broker(index).http("GET", `/stats?format=json&topic=${TOPIC}`);
+  const { topics } = (await answer.json()) as { topics: { channels: ChannelJson[] }[] };
+  return topics.flatMap(({ channels }) => channels);
+}
+
+async function consumer(port: number, channel: string, ready: number): Promise<RawClient> {
+  const client = await RawClient.connect(port);
+  expect(await client.call(`SUB ${TOPIC} ${channel}`)).toBe("OK");
+  client.command(`RDY ${ready}`);
+  return client;
+}
+
+async function publish(port: number, count: number): Promise<void> {
+  const client = await RawClient.connect(port);
+  for (let i = 0; i < count; i++) expect(await client.call(`PUB ${TOPIC}`, `${i}`)).toBe("OK");
+  client.close();
+}
+
+describeUnless(missing("etcd"))("what goes along beside messages", () => {
+  for (const durability of ["write", "fsync"]) {
+    test(
+      `${durability}: channels, pauses, settings, cursors and deferred messages are there after the leader was killed`,
+      async () => {
+        await using cluster = await ThreeBrokers.start([`--durability=${durability}`]);
+        expect((await cluster.broker(0).http("POST", `/topic/create?topic=${TOPIC}`)).status).toBe(200);
+        const first = await cluster.leader();
+        await cluster.untilInSync(first);
+        const broker = cluster.broker(first);
+        const post = async (call: string, channel: string, more = "") =>
+          expect((await broker.http("POST", `/channel/${call}?topic=${TOPIC}&channel=${channel}${more}`)).status).toBe(200);
+        for (const name of ["c", "paused", "deleted", "ordered"]) await post("create", name);
+        await publish(broker.tcpPort, 100);
+        // Half of them is finished, and one is requeued for long.
+        const client = await consumer(broker.tcpPort, "c", 100);
+        for (let i = 0; i < 100; i++) {
+          const { id, data } = await client.message();
+          const body = Number(data.toString());
+          if (body === 50) client.command(`REQ ${id} 20000`);
+          else if (body % 2 === 0) client.command(`FIN ${id}`);
+        }
+        const producer = await RawClient.connect(broker.tcpPort);
+        expect(await producer.call(`DPUB ${TOPIC} 4000`, "deferred")).toBe("OK");
+        const deferredAtMs = performance.now();
+        await until("all was finished", async () =>
+          (await channelsAt(cluster, first)).some(({ deferred_count, in_flight_count }) => deferred_count === 2 && in_flight_count === 50),
+        );
+        // Saves its cursor, and is answered when the others have it.
+        for (const call of ["pause", "unpause"]) await post(call, "c");
+        await post("setorder", "ordered", "&order=key");
+        await post("pause", "paused");
+        await post("delete", "deleted");
+        await broker.stop("SIGKILL");
+
+        const others = [0, 1, 2].filter((index) => index !== first);
+        const second = await cluster.leader(others);
+        const found = new Map((await channelsAt(cluster, second)).map((channel) => [channel.channel_name, channel]));
+        expect([...found.keys()].sort()).toEqual(["c", "ordered", "paused"]);
+        expect([found.get("paused")?.paused, found.get("c")?.paused]).toEqual([true, false]);
+        expect(found.get("c")).toMatchObject({ depth: 50, deferred_count: 2 });
+        const settings = await cluster.broker(second).http("GET", `/channel/settings?topic=${TOPIC}&channel=ordered`);
+        expect(await settings.json()).toMatchObject({ order: "key" });
+        const next = await consumer(cluster.broker(second).tcpPort, "c", 100);
+        const got: string[] = [];
+        for (let i = 0; i < 51; i++) {
+          const { id, data } = await next.message();
+          got.push(data.toString());
+          if (data.toString() === "deferred") expect(performance.now() - deferredAtMs).toBeGreaterThan(3_900);
+          next.command(`FIN ${id}`);
+        }
+        const odd = Array.from({ length: 50 }, (_, i) => `${2 * i + 1}`);
+        expect(got.sort()).toEqual([...odd, "deferred"].sort());
+        await until("only the requeued one is left", async () => {
+          const channel = (await channelsAt(cluster, second)).find(({ channel_name }) => channel_name === "c");
+          return channel?.depth === 0 && channel.deferred_count === 1;
+        });
+        // The old leader follows, and has no channels.
+        await cluster.startBroker(first);
+        await cluster.untilInSync(second);
+        expect(await channelsAt(cluster, first)).toEqual([]);
+      },
+      LIMIT_MS,
+    );
+  }
+});
