@@ -7,6 +7,7 @@ import { OutputClosed, Terminal } from "./command/terminal.ts";
 import { accessCommand } from "./commands/access.ts";
 import { benchCommand } from "./commands/bench.ts";
 import { channelCommand } from "./commands/channel.ts";
+import { clusterCommand } from "./commands/cluster.ts";
 import { completionCommand } from "./commands/completion.ts";
 import { drainCommand } from "./commands/drain.ts";
 import { helpCommand } from "./commands/help.ts";
@@ -30,6 +31,7 @@ const SECTIONS: readonly CommandSection[] = [
   { title: "publish and receive", commands: [pubCommand, subCommand, benchCommand] },
   { title: "look at a broker", commands: [topicsCommand, topCommand, peekCommand] },
   { title: "change a broker", commands: [topicCommand, channelCommand, messageCommand, drainCommand] },
+  { title: "look at and change a cluster", commands: [clusterCommand] },
   { title: "data of a stopped broker", commands: [checkCommand, importCommand, exportCommand] },
   { title: "NSQ's tools", commands: NSQ_TOOLS },
   {

@@ -15,6 +15,15 @@ export {
   type WireFilter,
 } from "./broker-client.ts";
 export type { BrokerSource } from "./broker-list.ts";
+export {
+  type ClusterBroker,
+  ClusterClient,
+  type ClusterMove,
+  type ClusterRecovery,
+  type ClusterRisk,
+  type ClusterStatus,
+  type ClusterTopic,
+} from "./cluster-client.ts";
 export type { ConnectionOptions, DeliveryOptions } from "./connection-options.ts";
 export { Consumer, type Handler, type RunOptions } from "./consumer.ts";
 export type { ConsumerOptions } from "./consumer-options.ts";

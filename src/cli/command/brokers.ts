@@ -8,7 +8,7 @@ import { httpOptions, TLS_FLAGS, type TlsFlags } from "./credentials.ts";
 
 /** The port of a broker's and of a lookup server's HTTP listener. */
 const BROKER_PORT = 4151;
-const LOOKUP_PORT = 4161;
+export const LOOKUP_PORT = 4161;
 
 const URL_START = /^https?:\/\//;
 
@@ -30,7 +30,7 @@ const brokerFlag: ListFlag = {
   doc: "<addr>[:<port>] of a broker's HTTP listener, the path of its unix socket, or a URL, as https://host:4152; several with commas (BUNSQ_BROKER, else 127.0.0.1:4151)",
 };
 
-const lookupFlag: ListFlag = {
+export const lookupFlag: ListFlag = {
   name: "lookup",
   kind: "list",
   own: true,
@@ -130,7 +130,8 @@ function throughSocket(path: string): HttpOptions {
   return { fetch: (url, init) => fetch(`http://localhost${url.slice(start)}`, { ...init, unix } as BunFetchRequestInit) };
 }
 
-function withPort(text: string, port: number): string {
+/** An address with a port, if it has none. */
+export function withPort(text: string, port: number): string {
   if (URL_START.test(text) || /:\d+$/.test(text.replace(/^\[.*\]/, ""))) return text;
   // An IPv6 address has colons of its own.
   return text.includes(":") && !text.startsWith("[") ? `[${text}]:${port}` : `${text}:${port}`;

@@ -117,7 +117,7 @@ export function commandGroup(name: string, summary: string, subcommands: readonl
       if (word === undefined) throw new UsageError(`${path} needs one of ${subcommands.map((one) => one.name).join(", ")}`);
       const found = subcommands.find((one) => one.name === word);
       if (found !== undefined) return found.run(`${path} ${word}`, rest, terminal, environment);
-      if (/^--?h(elp)?$/.test(word)) {
+      if (/^(--?h(elp)?|help)$/.test(word)) {
         await terminal.print(help(path));
         return EXIT_OK;
       }

@@ -91,6 +91,19 @@ export class OperatorCalls {
     return this.logged(`topic ${topic}: ${minInSync} replicas in sync at least`, await topics.change(topic, { minInSync }));
   }
 
+  /** Has a replica lead that is not in sync, when none of those that are will come back. @param isAccepted that messages may be lost */
+  async recover(topic: string, partition: number, from: string, isAccepted: boolean): Promise<ClusterRefusal | undefined> {
+    const { names, requests, view } = this.parts;
+    const uid = names.find(from);
+    if (uid instanceof ClusterRefusal) return uid;
+    const given = view.partitions.get(`${topic}/${partition}`)?.value.inSync.map((one) => names.label(one)) ?? [];
+    const refusal = await requests.recover(topic, partition, uid, isAccepted);
+    const what = `let ${names.label(uid)} lead ${topic}/${partition} without what only ${given.join(", ")} had`;
+    if (refusal === undefined) this.parts.logger.warn(`CLUSTER: asked to ${what}: acknowledged messages may be lost`);
+    else return this.logged(what, refusal);
+    return undefined;
+  }
+
   private get brokersForReplicas(): number {
     const { view } = this.parts;
     return [...view.brokers.values()].filter(({ value }) => !view.removals.has(value.uid)).length;

@@ -42,6 +42,38 @@ export class PlacementRequests {
     return this.moveAs("lead", topic, partition, this.view.partitions.get(`${topic}/${partition}`)?.value.leader ?? "", to);
   }
 
+  /**
+   * Has a replica lead that is not in sync, when none of those that are will come back. What only these had is lost.
+   *
+   * @param isAccepted that this is known
+   */
+  async recover(topic: string, partition: number, from: string, isAccepted: boolean): Promise<ClusterRefusal | undefined> {
+    const { view, label } = this;
+    const name = `${topic}/${partition}`;
+    const stored = view.partitions.get(name);
+    if (stored === undefined) return new ClusterRefusal("no-such-partition", `topic ${topic} has no partition ${partition}`);
+    const { value, modRevision } = stored;
+    const list = (uids: readonly string[]) => uids.map(label).join(", ");
+    if (!value.replicas.includes(from))
+      return new ClusterRefusal("invalid", `${label(from)} has no replica of ${name}; these have one: ${list(value.replicas)}`);
+    const isAlive = (uid: string) => [...view.brokers.values()].some((broker) => broker.value.uid === uid);
+    const able = value.inSync.filter(isAlive);
+    if (able.length > 0)
+      return new ClusterRefusal(
+        "invalid",
+        `nothing of ${name} has to be given up: ${list(able)} is alive and in sync, and leads or takes over`,
+      );
+    if (!isAlive(from)) return new ClusterRefusal("no-such-broker", `broker ${label(from)} is away`);
+    if (!isAccepted)
+      return new ClusterRefusal(
+        "may-lose-messages",
+        `all that was acknowledged is at ${list(value.inSync)}. ${label(from)} may lack the last of it, or much if it has been out of sync for long. What it lacks is lost for good when it leads, even if the others come back. Accept that, or start one of them`,
+      );
+    const key = this.keys.partition(topic, partition);
+    const next = { ...value, leader: from, epoch: value.epoch + 1, inSync: [from], successor: undefined };
+    return this.ask([{ key, modRevision }], [{ put: key, value: SHAPES.partitions.write(next) }]);
+  }
+
   private async moveAs(
     what: "replace" | "lead",
     topic: string,

@@ -4,6 +4,7 @@ import { get, getOrHead, post, type RouteEntry, Router } from "../../http/server
 import type { LookupCall } from "./call.ts";
 import { createChannel, createTopic, deleteChannel, deleteTopic, tombstoneTopic } from "./changes.ts";
 import { expand, lead, minInSync, move, removeNode, replicas } from "./cluster/changes.ts";
+import { recover, recoverable } from "./cluster/recovery.ts";
 import { clusterStatus, clusterTopics } from "./cluster/status.ts";
 import { debug } from "./debug.ts";
 import { metrics } from "./metrics.ts";
@@ -35,6 +36,7 @@ const ROUTES: RouteEntry<LookupCall>[] = [
   ["/cluster/expand", post(expand)],
   ["/cluster/replicas", post(replicas)],
   ["/cluster/min-in-sync", post(minInSync)],
+  ["/cluster/recover", new Map([...get(recoverable), ...post(recover)])],
   ["/topic/create", post(createTopic)],
   ["/topic/partition/expand", post(expandPartitions)],
   ["/topic/meta/update", post(updateTopic)],

@@ -1,6 +1,7 @@
-import { empty, Refusal } from "../../../http/server/reply.ts";
-import { MAX_PARTITIONS, parsePartition } from "../../topic-settings.ts";
+import { empty } from "../../../http/server/reply.ts";
+import { MAX_PARTITIONS } from "../../topic-settings.ts";
 import type { LookupCall } from "../call.ts";
+import { needed, partitionOf, wholeNumber } from "./arguments.ts";
 import { accept, memberOf } from "./member.ts";
 
 // What operators ask of the cluster. The answer comes when it is in etcd; /cluster/status says how far it is.
@@ -50,23 +51,4 @@ export async function minInSync(call: LookupCall): Promise<Response> {
   const { operators } = memberOf(call);
   accept(await operators.minInSync(call.topicName(), wholeNumber(call, "min_in_sync", 0, MAX_REPLICAS)));
   return empty();
-}
-
-function needed(call: LookupCall, name: string): string {
-  const value = call.argument(name, `MISSING_ARG_${name.toUpperCase()}`);
-  if (value === "") throw new Refusal(400, `MISSING_ARG_${name.toUpperCase()}`);
-  return value;
-}
-
-function partitionOf(call: LookupCall): number {
-  const partition = parsePartition(call.argument("partition", "MISSING_ARG_PARTITION"));
-  if (partition === undefined) throw new Refusal(400, "INVALID_ARG_PARTITION");
-  return partition;
-}
-
-function wholeNumber(call: LookupCall, name: string, least: number, most: number): number {
-  const text = needed(call, name);
-  const value = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
-  if (!(value >= least && value <= most)) throw new Refusal(400, `INVALID_ARG_${name.toUpperCase()}`);
-  return value;
 }

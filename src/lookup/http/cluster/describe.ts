@@ -115,6 +115,22 @@ const TOPICS = object({
   ),
 });
 
+const LEFT = object({
+  topic: STRING,
+  partition: COUNT,
+  leader: STRING,
+  needed: BOOLEAN,
+  replicas: listOf(
+    object({
+      uid: STRING,
+      http: STRING,
+      alive: BOOLEAN,
+      in_sync: BOOLEAN,
+      has: orNull(object({ epoch: COUNT, end: COUNT, high_watermark: COUNT })),
+    }),
+  ),
+});
+
 /** The calls of lookup servers that are in a cluster. */
 export const CLUSTER_GROUP: ApiDescription["groups"][number] = {
   name: "cluster",
@@ -203,6 +219,29 @@ export const CLUSTER_GROUP: ApiDescription["groups"][number] = {
       errors: {
         400: [...NO_CLUSTER, NO_TOPIC_GIVEN, "MISSING_ARG_MIN_IN_SYNC", "INVALID_ARG_MIN_IN_SYNC", INVALID],
         404: [NO_TOPIC],
+        503: NOT_KNOWN,
+      },
+    },
+    "GET /cluster/recover": {
+      summary: "What replicas have of a partition, before one leads that is not in sync",
+      parameters: [TOPIC, PARTITION],
+      answer: jsonAnswer("Its replicas. `needed` is false while one in sync is alive.", LEFT),
+      errors: { 400: [...NO_CLUSTER, NO_TOPIC_GIVEN, ...NO_PARTITION_GIVEN], 404: [NO_PARTITION], 503: AWAY },
+    },
+    "POST /cluster/recover": {
+      summary: "Let a replica lead that is not in sync, when none of those that are will come back",
+      details: "Acknowledged messages that it lacks are lost for good. It is refused while one in sync is alive.",
+      parameters: [
+        TOPIC,
+        PARTITION,
+        needs("from", `The broker that leads then, ${BROKER}`, STRING),
+        takes("accept_data_loss", "That messages may be lost; without it, the answer says which brokers have everything", BOOLEAN),
+      ],
+      answer: NO_BODY,
+      errors: {
+        400: [...NO_CLUSTER, NO_TOPIC_GIVEN, ...NO_PARTITION_GIVEN, "MISSING_ARG_FROM", INVALID, "MAY_LOSE_MESSAGES: …"],
+        404: [NO_PARTITION, NO_BROKER],
+        409: CHANGING,
         503: NOT_KNOWN,
       },
     },
