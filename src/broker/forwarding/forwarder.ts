@@ -299,14 +299,14 @@ export class Forwarder {
         entry.reason = `no broker that leads partition ${partition} of topic ${topic} takes publishes`;
         return this.again(entry);
       case "unknown":
-        return this.again(entry, answer.reason, publish.key !== "");
+        return this.again(entry, answer.reason, isRecognizable(publish));
       case "lost":
         entry.reason = `the broker that leads partition ${partition} of topic ${topic} cannot be reached`;
         if (!answer.wasSent) return this.again(entry);
         return this.again(
           entry,
           `the broker that leads partition ${partition} of topic ${topic} went away before it answered`,
-          answer.knowsKeys && publish.key !== "",
+          answer.knowsKeys && isRecognizable(publish),
         );
     }
   }
@@ -395,6 +395,11 @@ export class Forwarder {
     this.room.give(undefined, entry.bytes);
     entry.done(failure, place);
   }
+}
+
+/** Whether the next leader recognizes a repetition. Keys go to replicas with the messages of a log, and a deferred one is in none yet. */
+function isRecognizable({ key, command, deferMs }: ForwardedPublish): boolean {
+  return key !== "" && (command !== "DPUB" || deferMs === 0);
 }
 
 function unknownOutcome(why: string): LeaderError {

@@ -1,6 +1,7 @@
 import type { GroupCommit } from "../acks/group-commit.ts";
 import { type PendingPublish, PublishError, type Replicated } from "../acks/pending-publish.ts";
 import type { KeyStore } from "../storage/idempotency/key-store.ts";
+import type { SequencedKey } from "../storage/idempotency/unreplicated-keys.ts";
 import type { MetadataStore } from "../storage/metadata/metadata-store.ts";
 import type { PartitionState } from "./partition-state.ts";
 import type { TopicPartition } from "./topic-partition.ts";
@@ -12,7 +13,7 @@ const NOT_LED = new PublishError("this broker does not lead the partition");
 export interface ReplicatedPartitionParts {
   readonly turn: Turn;
   readonly acks: Pick<GroupCommit, "replicasRefuse" | "requestSync">;
-  readonly keys: Pick<KeyStore<PendingPublish>, "voidFrom">;
+  readonly keys: Pick<KeyStore<PendingPublish>, "keysBetween" | "take" | "voidFrom">;
   readonly metadata: Pick<MetadataStore, "changeAll" | "saveSynced">;
 }
 
@@ -100,6 +101,21 @@ export class ReplicatedPartition implements Replicated {
   /** Publishes are acknowledged again when the replicas have them. */
   accept(): void {
     this.replicaFailure = undefined;
+  }
+
+  /** The idempotency keys of messages with sequences in [from, to). */
+  keysBetween(from: number, to: number): readonly SequencedKey[] {
+    return this.parts.keys.keysBetween(this.partition.id, from, to);
+  }
+
+  /** Takes the idempotency keys of messages that the leader sent, before they are appended. */
+  takeKeys(keys: readonly SequencedKey[]): void {
+    this.parts.keys.take(this.partition, keys, this.parts.turn.agingMs);
+  }
+
+  /** The messages from a sequence on could not be appended: their idempotency keys do not count. */
+  dropKeys(sequence: number): void {
+    this.parts.keys.voidFrom(this.partition.id, sequence, this.parts.turn.agingMs);
   }
 
   /**

@@ -1,3 +1,4 @@
+import type { SequencedKey } from "../../broker/storage/idempotency/unreplicated-keys.ts";
 import type { Gap } from "../../broker/storage/log/chunk.ts";
 import type { CommitRun } from "../../broker/storage/log/commit-run.ts";
 import type { Epoch } from "../../broker/storage/log/epochs.ts";
@@ -13,6 +14,10 @@ export interface Truncated {
   restartAt(sequence: number, position: number): void;
   /** The log has more of the leader's. */
   appended?(): void;
+  /** The idempotency keys of its messages, where it has any. */
+  keysBetween?(from: number, to: number): readonly SequencedKey[];
+  takeKeys?(keys: readonly SequencedKey[]): void;
+  dropKeys?(sequence: number): void;
 }
 
 /** A partition's log on this broker's disk. */
@@ -66,11 +71,23 @@ export class TopicReplicaLog implements ReplicaLog {
   }
 
   commitsFrom(sequence: number, maxBytes: number): CommitRun | Gap | undefined {
-    return this.log.commitsFrom(sequence, maxBytes);
+    const run = this.log.commitsFrom(sequence, maxBytes);
+    if (run === undefined || run.isGap) return run;
+    const last = run.commits[run.commits.length - 1];
+    const keys = this.partition.keysBetween?.(run.commits[0].firstSequence, last.firstSequence + last.count) ?? [];
+    return keys.length === 0 ? run : { ...run, keys };
   }
 
   appendCommits(run: CommitRun): void {
-    this.log.appendCommits(run);
+    const { keys = [] } = run;
+    // Before their messages: a start finds a key whose message is not there, and a message without its key would be published again.
+    if (keys.length > 0) this.partition.takeKeys?.(keys);
+    try {
+      this.log.appendCommits(run);
+    } catch (error) {
+      if (keys.length > 0) this.partition.dropKeys?.(this.end);
+      throw error;
+    }
     this.partition.appended?.();
   }
 

@@ -129,6 +129,33 @@ describeUnless(missing("etcd"))("publishes at brokers that do not lead", () => {
   );
 
   test(
+    "a publish with an idempotency key is there once, however often it is repeated, at any broker and after a fail-over",
+    async () => {
+      await using cluster = await ThreeBrokers.start();
+      const clients: RawClient[] = [];
+      for (const { tcpPort } of cluster.brokers) {
+        const client = await RawClient.connect(tcpPort);
+        expect(await client.negotiate({ idempotency: true })).toMatchObject({ idempotency: true });
+        clients.push(client);
+      }
+      const publish = (index: number, name: string) => ask(clients[index] as RawClient, `PUB ${TOPIC} key-${name}`, name);
+      for (const index of [0, 1, 2]) expect(await publish(index, "first")).toBe("OK");
+      const leader = await cluster.leader();
+      await cluster.untilInSync(leader);
+      const others = [0, 1, 2].filter((index) => index !== leader);
+      for (let i = 0; i < 50; i++) expect(await publish(i % 3, `${i}`)).toBe("OK");
+      await cluster.broker(leader).stop("SIGKILL");
+      for (let i = 0; i < 50; i++) expect(await publish(others[i % 2] as number, `${i}`)).toBe("OK");
+      expect(await publish(others[0] as number, "last")).toBe("OK");
+      const next = await cluster.leader(others);
+      const bodies = await consume(cluster.broker(next).tcpPort, 52);
+      expect(bodies.sort()).toEqual(["first", "last", ...Array.from({ length: 50 }, (_, i) => `${i}`)].sort());
+      for (const client of clients) client.terminate();
+    },
+    LIMIT_MS,
+  );
+
+  test(
     "without --cluster-forward they are refused with where the leader is",
     async () => {
       await using cluster = await ThreeBrokers.start(["--cluster-forward=false"]);

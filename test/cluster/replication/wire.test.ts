@@ -45,7 +45,12 @@ function randomFrame(random: Random): Frame {
         crc: random.int(0, 2 ** 32 - 1),
       }));
       const bytes = Buffer.from(times(random, 300, () => random.int(0, 255)));
-      const run = { isGap: false as const, epoch: random.int(0, 1_000), startsSegment: random.chance(0.5), commits, bytes };
+      const [first] = commits;
+      const isKeyed = first !== undefined && commits.length === 1 && first.count > 0;
+      const keys =
+        isKeyed && random.chance(0.5) ? [{ sequence: first.firstSequence, key: random.pick(["", "k\xff", "y".repeat(255)]) }] : [];
+      const epochAndStart = { epoch: random.int(0, 1_000), startsSegment: random.chance(0.5) };
+      const run = { isGap: false as const, ...epochAndStart, commits, bytes, ...(keys.length > 0 && { keys }) };
       return { kind: "append", partition, epoch, highWatermark: sequence(random), run };
     }
     case 12:

@@ -5,9 +5,10 @@ import { isKernelError } from "../disk/unreadable-file.ts";
 import { FileNotes } from "../file-notes.ts";
 import { type DoubtfulKey, DoubtfulKeys, type IsThere } from "./doubtful-keys.ts";
 import { KeyFiles, VOID_MS } from "./key-files.ts";
+import type { PendingKey, PublishTarget, UnsyncedKey } from "./keyed-publish.ts";
 import { KnownKeys, nameFor } from "./known-keys.ts";
 import { dropLost, entryNumber, type KeptKey, type StoredEntries, type UnconfirmedKey, UnconfirmedKeys } from "./unconfirmed-keys.ts";
-import { type UnreplicatedKey, UnreplicatedKeys } from "./unreplicated-keys.ts";
+import { type SequencedKey, type UnreplicatedKey, UnreplicatedKeys } from "./unreplicated-keys.ts";
 
 /**
  * The idempotency keys that producers gave their publishes. Each is kept for a window of time, in which a publish with the same
@@ -24,39 +25,6 @@ export const MAX_KEY_BYTES = 255;
 const EVICTED_PER_KEY = 4;
 /** At most this many old keys are evicted in one call of evictExpired(). */
 const EVICTED_PER_REVIEW = 2000;
-
-/** A topic that publishes with keys go to. */
-export interface PublishTarget {
-  readonly id: number;
-  /** Its messages are in memory only, and so are their keys. */
-  readonly ephemeral: boolean;
-  /** Its publishes are acknowledged after a sync, which may still refuse them. */
-  readonly fsync?: boolean;
-  /** Why the last commit of the topic's log refused its publishes. */
-  readonly failure: Error | undefined;
-  /** Why the last sync refused them. */
-  readonly syncFailure?: Error | undefined;
-  /** Its replicas have the messages below this sequence; undefined or Infinity: it has no replicas. */
-  readonly releasable?: number;
-}
-
-/** The key of a publish that is not committed yet. */
-interface PendingKey<Ack> {
-  topic: PublishTarget;
-  key: string;
-  sequence: number;
-  ack: Ack;
-}
-
-/** The key of a publish that is committed and waits for a sync. */
-export interface UnsyncedKey {
-  readonly topic: PublishTarget;
-  readonly key: string;
-  /** The sequence of the first message; negative for a deferred publish. */
-  readonly sequence: number;
-  /** The sync failed, and the publish was refused: so are its repetitions. */
-  refusal: Error | undefined;
-}
 
 export interface KeyStoreOptions {
   /** The folder of the files; made if it does not exist. */
@@ -194,6 +162,9 @@ export class KeyStore<Ack> {
     }
     this.writeVoids(nowMs);
     this.bufferPending(nowMs);
+    // Before the logs are written: keys go to replicas together with their messages.
+    for (const { topic, key, sequence } of this.pending.values())
+      if (sequence >= 0 && Number.isFinite(topic.releasable)) this.unreplicated.add({ topic, key, sequence }, topic.releasable ?? 0);
     if (!this.files.hasBuffered) return;
     try {
       this.files.write(nowMs);
@@ -206,13 +177,15 @@ export class KeyStore<Ack> {
   /** To be called after the tick has written the logs: discards keys of refused publishes, so that these can be tried again. */
   confirm(nowMs: number): void {
     const refused = [...this.pending].filter(([, { topic, sequence }]) => sequence >= 0 && topic.failure !== undefined);
-    for (const [name] of refused) this.discard(name);
+    for (const [name, { topic, sequence }] of refused) {
+      this.discard(name);
+      this.unreplicated.takeFrom(topic.id, sequence);
+    }
     if (refused.length > 0 && this.files.hasBuffered) this.rewrite(nowMs);
     if (this.files.hasBuffered) this.files.count(nowMs, nowMs, this.pending.size);
     for (const [name, { topic, key, sequence }] of this.pending) {
       if (topic.ephemeral) continue;
       if (sequence < 0) this.unconfirmed.add({ topic, key, sequence, timeMs: nowMs, refusable: topic.fsync === true });
-      if (sequence >= 0 && Number.isFinite(topic.releasable)) this.unreplicated.add({ topic, key, sequence }, topic.releasable ?? 0);
       if (topic.fsync !== true) continue;
       const unsynced = { topic, key, sequence, refusal: undefined };
       this.unsynced.set(name, unsynced);
@@ -347,6 +320,29 @@ export class KeyStore<Ack> {
       this.voids.push(unreplicated);
     }
     this.writeVoids(nowMs);
+  }
+
+  /** The keys of publishes to a replicated topic with sequences in [from, to), which its replicas get with their messages. */
+  keysBetween(topicId: number, from: number, to: number): readonly SequencedKey[] {
+    return this.unreplicated.between(topicId, from, to);
+  }
+
+  /** Takes keys that another broker sent, which leads a topic. To be called before their messages are written, as for keys of this broker. */
+  take(topic: PublishTarget, keys: readonly SequencedKey[], nowMs: number): void {
+    for (const { key, sequence } of keys) {
+      const name = nameFor(topic.id, key);
+      this.known.delete(name);
+      this.known.add(name, nowMs);
+      this.files.append(topic, key, sequence, nowMs);
+      this.unreplicated.add({ topic, key, sequence }, topic.releasable ?? 0);
+    }
+    try {
+      this.files.write(nowMs);
+      this.files.count(nowMs, nowMs, keys.length);
+    } catch (error) {
+      this.onWriteFailure(error as Error);
+    }
+    this.evict(nowMs, EVICTED_PER_KEY * keys.length);
   }
 
   /** Syncs what was written, off the event loop. */

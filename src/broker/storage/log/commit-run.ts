@@ -20,6 +20,8 @@ export interface CommitRun {
   readonly commits: readonly Commit[];
   /** Their records. They may be in the log's memory: they are valid until the caller returns to the event loop. */
   readonly bytes: Buffer;
+  /** The idempotency keys of their messages, by the sequences of these. The log itself has none. */
+  readonly keys?: readonly { readonly key: string; readonly sequence: number }[];
 }
 
 /** What a leader sent does not follow on the follower's log, or is not what it says. */

@@ -255,3 +255,76 @@ test("keys of messages that a replicated topic loses are void, and stay it over 
   expect(["a", "b", "c", "d"].map((key) => isKnown(last, 1, key))).toEqual([true, false, false, false]);
   last.close();
 });
+
+test("keys of a replicated topic go to a replica with their messages, and count there, over restarts and until they are void", () => {
+  const replica = temporaryFolder();
+  const open = (directory: string) =>
+    new KeyStore<string>({
+      ...{ directory, disk: systemDisk, logger: new MemoryLogger(), windowMs: 60_000, limit: 100_000 },
+      isReplicated: () => true,
+    });
+  const isKnown = (keys: KeyStore<string>, key: string) => keys.find({ id: 1 }, key, "known", NOW) === "known";
+  const topic = { id: 1, ephemeral: false, failure: undefined, releasable: 0 };
+  const leader = open(folder);
+  leader.recover(NOW, () => true);
+  const names = Array.from({ length: 10 }, (_, i) => `key ${i}`);
+  for (const [i, name] of names.entries()) leader.register(topic, name, "new", "known", 10 * i, NOW);
+  // They can be read before their messages are written, since they are sent in one frame with them.
+  leader.commit(NOW, undefined);
+  expect(leader.keysBetween(1, 10, 31)).toMatchObject([1, 2, 3].map((i) => ({ key: `key ${i}`, sequence: 10 * i })));
+  leader.confirm(NOW);
+  const follower = open(replica);
+  follower.recover(NOW, () => true);
+  follower.take(topic, leader.keysBetween(1, 0, 1_000), NOW);
+  follower.voidFrom(1, 80, NOW);
+  const known = names.map((_, i) => i < 8);
+  expect(names.map((name) => isKnown(follower, name))).toEqual(known);
+  follower.close();
+  const again = open(replica);
+  again.recover(NOW, () => true);
+  expect(names.map((name) => isKnown(again, name))).toEqual(known);
+  again.close();
+  leader.close();
+  removeFolder(replica);
+});
+
+test("keys of publishes whose commit failed go to no replica", () => {
+  const keys = new KeyStore<string>({ directory: folder, disk: systemDisk, logger: new MemoryLogger(), windowMs: 60_000, limit: 100 });
+  keys.recover(NOW, () => true);
+  const topic = { id: 1, ephemeral: false, failure: undefined as Error | undefined, releasable: 0 };
+  keys.register(topic, "good", "new", "known", 0, NOW);
+  keys.commit(NOW, undefined);
+  keys.confirm(NOW);
+  keys.register(topic, "bad", "new", "known", 1, NOW);
+  keys.commit(NOW, undefined);
+  topic.failure = new Error("the disk is full");
+  keys.confirm(NOW);
+  topic.failure = undefined;
+  expect(keys.keysBetween(1, 0, 10)).toMatchObject([{ key: "good", sequence: 0 }]);
+  expect(keys.register(topic, "bad", "new", "known", 1, NOW)).toBeUndefined();
+  keys.close();
+});
+
+test("of keys that replicas have, the newest are kept for those that catch up", () => {
+  const keys = new KeyStore<string>({
+    directory: folder,
+    disk: systemDisk,
+    logger: new MemoryLogger(),
+    windowMs: 60_000,
+    limit: 1_000_000,
+  });
+  keys.recover(NOW, () => true);
+  const topic = { id: 1, ephemeral: false, failure: undefined, releasable: 0 };
+  for (let i = 0; i < 30_000; i++) {
+    topic.releasable = Math.max(0, i - 5_000);
+    keys.register(topic, `key ${i}`, "new", "known", i, NOW);
+    keys.commit(NOW, undefined);
+    keys.confirm(NOW);
+  }
+  const kept = keys.keysBetween(1, 0, 30_000);
+  expect(kept.length).toBeGreaterThanOrEqual(5_000);
+  expect(kept.length).toBeLessThan(15_000);
+  expect(kept.at(-1)).toMatchObject({ key: "key 29999", sequence: 29_999 });
+  expect(kept.every(({ sequence }, i) => sequence === 30_000 - kept.length + i)).toBe(true);
+  keys.close();
+});
