@@ -8,6 +8,7 @@
  * partition-api.ts.
  */
 
+import type { TopicReplication } from "./cluster-api.ts";
 import type { ChannelDelivery, ClientWishes, TopicPartitions } from "./partition-api.ts";
 
 /** A part of a list that the server has sorted, filtered and cut. */
@@ -137,6 +138,8 @@ export interface TopicDetail extends TopicRow {
   /** Undefined for Go's nsqd. */
   settings?: TopicSettings;
   latency: LatencyRow[];
+  /** Left out for a topic that is none of a cluster's. */
+  replication?: TopicReplication;
 }
 
 /** A topic or channel at one broker. If that is `down`, the figures are its last ones, without rates, and no sum has them. */
@@ -331,7 +334,12 @@ export interface ActionRequest {
     | "trace"
     | "expand"
     | "delivery"
-    | "drain";
+    | "drain"
+    | "move"
+    | "lead"
+    | "replicas"
+    | "remove_node"
+    | "keep_node";
   topic?: string;
   channel?: string;
   /** One broker's address; left out: all that have the topic. */
@@ -341,10 +349,13 @@ export interface ActionRequest {
   /**
    * retention: `{time?, bytes?}` or `{default: true}`; durability: `{value}`; trace: `{on}`; create: `{partitions?}` of a topic; expand:
    * `{partitions}`; delivery, and create of a channel: `{order?, filter?, max_attempts?, dead_letter_topic?}`, the filter as JSON, empty
-   * for none.
+   * for none. Of a cluster: move: `{partition, from, to}`, lead: `{partition, to}`, with uids or addresses of brokers; replicas: `{replicas}`.
    */
   value?: Record<string, string | number | boolean>;
-  /** delete, empty, tombstone, seek, expand, drain: the name of the topic, of the channel if it is about one, or of the broker; else 400 NOT_CONFIRMED. */
+  /**
+   * delete, empty, tombstone, seek, expand, drain, remove_node: the name of the topic, of the channel if it is about one, or of the broker;
+   * else 400 NOT_CONFIRMED.
+   */
   confirm?: string;
   /** seek: only say what would change. */
   preview?: boolean;
@@ -386,6 +397,8 @@ export interface Session {
   graphite_url: string;
   /** Graphite's names of the statistics: nsqadmin's --statsd-prefix, counter and gauge formats, and the interval in s. */
   statsd: { prefix: string; counter_format: string; gauge_format: string; interval_s: number };
+  /** The brokers are those of a replicated cluster. */
+  cluster: boolean;
   /** ms between two polls of the brokers. */
   poll_ms: number;
 }

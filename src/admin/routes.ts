@@ -20,7 +20,19 @@ import { openStream } from "./stream/stream-call.ts";
 import { readView } from "./views/view-call.ts";
 
 /** What is watched. These are not logged: a page that is open asks every few seconds. */
-const LISTS = ["overview", "brokers", "lookups", "topics", "channels", "partitions", "clients", "producers", "history"];
+const LISTS = [
+  "overview",
+  "brokers",
+  "lookups",
+  "topics",
+  "channels",
+  "partitions",
+  "clients",
+  "producers",
+  "history",
+  "cluster",
+  "replicas",
+];
 const DETAILS = ["topics/:topic", "topics/:topic/:channel"];
 
 /** The HTTP API, without --base-path: nsqadmin's calls, and the console's own below /api/v1. */

@@ -56,7 +56,7 @@ function withCookie(call: AdminCall, response: Response, id: string): Response {
 }
 
 function sessionOf({ admin }: AdminCall, identity: Identity | undefined): Session {
-  const { options, access } = admin;
+  const { options, access, watcher } = admin;
   const isKnown = identity !== undefined;
   return {
     user: identity?.user ?? "",
@@ -72,6 +72,7 @@ function sessionOf({ admin }: AdminCall, identity: Identity | undefined): Sessio
       gauge_format: options.statsdGaugeFormat,
       interval_s: Math.floor(options.statsdIntervalMs / 1000),
     },
+    cluster: isKnown && watcher.replication.detail !== undefined,
     poll_ms: options.pollIntervalMs,
   };
 }

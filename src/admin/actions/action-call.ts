@@ -46,6 +46,7 @@ function note(call: AdminCall, { action, topic, channel, broker, preview }: Chec
 /** The name of an action in the audit log: nsqadmin's, where nsqadmin has it. */
 function nameOf(action: CheckedAction["action"], channel: string): string {
   if (action === "drain") return "drain_node";
+  if (action === "remove_node" || action === "keep_node") return action;
   if (action === "tombstone") return "tombstone_topic_producer";
   return `${action}_${channel === "" ? "topic" : "channel"}`;
 }

@@ -30,7 +30,15 @@ const KINDS: Record<Action, Kind> = {
   expand: { level: "administer", channel: "none", confirmed: true },
   delivery: { level: "administer", channel: "needed", confirmed: false },
   drain: { level: "administer", channel: "none", confirmed: true },
+  move: { level: "administer", channel: "none", confirmed: false },
+  lead: { level: "administer", channel: "none", confirmed: false },
+  replicas: { level: "administer", channel: "none", confirmed: false },
+  remove_node: { level: "administer", channel: "none", confirmed: true },
+  keep_node: { level: "administer", channel: "none", confirmed: false },
 };
+
+/** What is done to a broker, and not to a topic. */
+const OF_BROKERS: ReadonlySet<Action> = new Set(["drain", "remove_node", "keep_node"]);
 
 /** An action that was checked. Names that it does not have are empty. */
 export interface CheckedAction {
@@ -41,7 +49,7 @@ export interface CheckedAction {
   broker: string;
   /** seek */
   to: string;
-  /** The arguments of retention, durability, trace, create, expand and delivery, as the broker's call has them. */
+  /** The arguments of retention, durability, trace, create, expand, delivery, move, lead and replicas, as the broker's call has them. */
   values: Record<string, string>;
   preview: boolean;
 }
@@ -63,10 +71,10 @@ function check(action: Action, kind: Kind, fields: Fields, preview: boolean): Ch
   const channel = textIn(fields, "channel");
   const broker = textIn(fields, "broker");
   const to = textIn(fields, "to");
-  if (action === "drain" ? topic !== "" : !isValidName(topic)) throw new Refusal(400, "INVALID_TOPIC");
+  if (OF_BROKERS.has(action) ? topic !== "" : !isValidName(topic)) throw new Refusal(400, "INVALID_TOPIC");
   if (channel === "" ? kind.channel === "needed" : kind.channel === "none" || !isValidName(channel))
     throw new Refusal(400, "INVALID_CHANNEL");
-  if ((action === "drain" || action === "tombstone") && broker === "") throw new Refusal(400, "MISSING_BROKER");
+  if ((OF_BROKERS.has(action) || action === "tombstone") && broker === "") throw new Refusal(400, "MISSING_BROKER");
   if (action === "seek" && to === "") throw new Refusal(400, "MISSING_TO");
   const values = argumentsOf(action, channel !== "", fieldsOf(fields.value));
   if (kind.confirmed && !preview && textIn(fields, "confirm") !== (channel || topic || broker)) throw new Refusal(400, "NOT_CONFIRMED");

@@ -3,6 +3,9 @@ import type { ActionRequest } from "../console-api.ts";
 import type { Fields } from "../upstream/fields.ts";
 import { MOST_PARTITIONS } from "../watch/index-ranges.ts";
 
+/** No partition has more. */
+const MOST_REPLICAS = 16;
+
 /** The arguments of a broker's call. */
 type Arguments = Record<string, string>;
 
@@ -26,6 +29,12 @@ export function argumentsOf(action: ActionRequest["action"], isChannel: boolean,
       return partitions(value);
     case "delivery":
       return delivery(value);
+    case "move":
+      return { ...place(value), from: text(value.from), to: text(value.to) };
+    case "lead":
+      return { ...place(value), to: text(value.to) };
+    case "replicas":
+      return { replicas: String(whole(value.replicas, 1, MOST_REPLICAS)) };
     default:
       return {};
   }
@@ -38,8 +47,12 @@ function retention({ default: isDefault, time, bytes }: Fields): Arguments {
 }
 
 function partitions({ partitions: count }: Fields): Arguments {
-  if (!Number.isInteger(count) || number(count) < 1 || number(count) > MOST_PARTITIONS) throw invalid();
-  return { partition_num: String(count) };
+  return { partition_num: String(whole(count, 1, MOST_PARTITIONS)) };
+}
+
+/** Which partition of a topic. */
+function place({ partition }: Fields): Arguments {
+  return { partition: String(whole(partition, 0, MOST_PARTITIONS - 1)) };
 }
 
 /** What the broker finds wrong with them it says itself. */
@@ -60,6 +73,11 @@ function text(value: unknown): string {
 function number(value: unknown): number {
   if (typeof value !== "number") throw invalid();
   return value;
+}
+
+function whole(value: unknown, least: number, most: number): number {
+  if (!Number.isInteger(value) || number(value) < least || number(value) > most) throw invalid();
+  return number(value);
 }
 
 function flag(value: unknown): boolean {

@@ -6,20 +6,26 @@ import { foundNothing } from "../upstream/gather.ts";
 import { httpAddress } from "../upstream/producer.ts";
 import { queryOf, type Upstream, type UpstreamError } from "../upstream/upstream.ts";
 import type { Cluster } from "../watch/cluster.ts";
+import type { Replication } from "../watch/replication.ts";
 import type { CheckedAction } from "./action-request.ts";
+import { ClusterActions } from "./cluster-actions.ts";
 import { atEach, failedAt, type Outcome, type ServerResult, unsupportedAt } from "./server-results.ts";
 
 /** The parts of the console that actions need. */
 export interface ConsoleActionParts {
   readonly upstream: Upstream;
   readonly discovery: Discovery;
-  readonly watcher: { readonly cluster: Pick<Cluster, "brokers" | "lookups"> };
+  readonly watcher: { readonly cluster: Pick<Cluster, "brokers" | "lookups">; readonly replication: Replication };
   readonly options: { readonly lookupdHttpAddresses: readonly string[]; readonly nsqdHttpAddresses: readonly string[] };
 }
 
 /** Carries out actions of operators at one server or all that it concerns, and says how each took it. */
 export class ConsoleActions {
-  constructor(private readonly parts: ConsoleActionParts) {}
+  private readonly ofCluster: ClusterActions;
+
+  constructor(private readonly parts: ConsoleActionParts) {
+    this.ofCluster = new ClusterActions(parts);
+  }
 
   /** @throws Refusal 404 if nobody has what it is about; AllFailed if it cannot be found out who has it */
   async carryOut(action: CheckedAction): Promise<ActionResult> {
@@ -37,6 +43,12 @@ export class ConsoleActions {
         return this.seek(action);
       case "expand":
         return this.expand(action);
+      case "move":
+      case "lead":
+      case "replicas":
+      case "remove_node":
+      case "keep_node":
+        return resultOf(await this.ofCluster.carryOut(action));
       case "delivery":
         return this.atBrokers(action, `/channel/settings${queryOf({ topic: action.topic, channel: action.channel, ...action.values })}`);
       default:
@@ -79,10 +91,12 @@ export class ConsoleActions {
   }
 
   /**
-   * At the brokers that have the topic. Those that have some of its partitions only do not know who gets the new ones: a lookup server
+   * At a lookup server of the cluster, if it is a topic of one; else at the brokers that have the topic. Those that have some of its partitions only do not know who gets the new ones: a lookup server
    * then tells them.
    */
   private async expand({ topic, broker, values }: CheckedAction): Promise<ActionResult> {
+    const inCluster = broker === "" ? await this.ofCluster.expand(topic, values.partition_num ?? "") : undefined;
+    if (inCluster !== undefined) return resultOf(inCluster);
     const path = `/topic/partition/expand${queryOf({ topic, ...values })}`;
     const { brokers, failures } = await this.brokersWith(topic, broker);
     const outcomes = await this.post(brokers, path);

@@ -1,6 +1,7 @@
 import { NAME } from "../../http/openapi/common.ts";
 import { inPath, jsonAnswer, jsonBody, needs, type OperationGroup, takes } from "../../http/openapi/operation.ts";
 import { INTEGER, object, oneOf, STRING } from "../../http/openapi/schema.ts";
+import { CLUSTER_DETAIL, REPLICA_ROWS } from "./console-cluster.ts";
 import * as messages from "./console-messages.ts";
 import * as rows from "./console-rows.ts";
 
@@ -18,7 +19,7 @@ const PAGE = [
   takes("offset", "How many rows to leave out", { type: "integer", minimum: 0, default: 0 }),
   takes("limit", "The most rows in the answer", { type: "integer", minimum: 0, maximum: 1000, default: 100 }),
 ];
-const NOT_THERE = { 404: ["TOPIC_NOT_FOUND", "CHANNEL_NOT_FOUND", "BROKER_NOT_FOUND", "NOT_FOUND"] };
+const NOT_THERE = { 404: ["TOPIC_NOT_FOUND", "CHANNEL_NOT_FOUND", "BROKER_NOT_FOUND", "NOT_FOUND", "NO_CLUSTER"] };
 const UNANSWERED = { 502: ["UPSTREAM_ERROR: …"] };
 const PAGE_ERRORS = { 400: ["INVALID_ARG_SORT", "INVALID_ARG_OFFSET", "INVALID_ARG_LIMIT"], ...NOT_THERE, ...UNANSWERED };
 /** Codes of arguments of a search. */
@@ -99,6 +100,17 @@ export const CONSOLE_VIEWS: OperationGroup = {
       parameters: [needs("topic", "The topic", NAME, "orders"), ONE_CHANNEL, ...PAGE],
       answer: jsonAnswer("A page", rows.PARTITION_ROWS),
       errors: PAGE_ERRORS,
+    },
+    "GET /api/v1/cluster": {
+      summary: "The replicated cluster: its brokers, moves, and what is at risk and why",
+      answer: jsonAnswer("The cluster, as one of its lookup servers tells it", CLUSTER_DETAIL),
+      errors: { 404: ["NO_CLUSTER"] },
+    },
+    "GET /api/v1/replicas": {
+      summary: "The partitions of the cluster with their replicas",
+      parameters: [ONE_TOPIC, takes("broker", "Only those at this broker: the uid of its data path", STRING), ...PAGE],
+      answer: jsonAnswer("A page", REPLICA_ROWS),
+      errors: { ...PAGE_ERRORS, 404: ["NO_CLUSTER"] },
     },
     "GET /api/v1/clients": {
       summary: "The consumers' connections",

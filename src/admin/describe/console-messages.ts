@@ -101,6 +101,11 @@ export const ACTION_REQUEST = objectOf<ActionRequest>({
       "expand",
       "delivery",
       "drain",
+      "move",
+      "lead",
+      "replicas",
+      "remove_node",
+      "keep_node",
     ],
   ),
   topic: optional(STRING),
@@ -108,7 +113,7 @@ export const ACTION_REQUEST = objectOf<ActionRequest>({
   broker: optional({ ...STRING, description: "Left out: all that have the topic" }),
   to: optional({ ...STRING, description: "seek: a log position" }),
   value: optional({ type: "object", additionalProperties: { type: ["string", "number", "boolean"] } }),
-  confirm: optional({ ...STRING, description: "delete, empty, tombstone, seek, expand, drain: the name of what it is about" }),
+  confirm: optional({ ...STRING, description: "delete, empty, tombstone, seek, expand, drain, remove_node: the name of what it is about" }),
   preview: optional(BOOLEAN),
 });
 export const ACTION_RESULT = objectOf<ActionResult>({
@@ -153,6 +158,7 @@ export const SESSION = objectOf<Session>(
     version: STRING,
     graphite_url: STRING,
     statsd: objectOf<Session["statsd"]>({ prefix: STRING, counter_format: STRING, gauge_format: STRING, interval_s: NUMBER }),
+    cluster: { ...BOOLEAN, description: "The brokers are those of a replicated cluster" },
     poll_ms: NUMBER,
   },
   { title: "Session" },

@@ -32,6 +32,7 @@ import type {
   TopicSettings,
 } from "../console-api.ts";
 import type { ChannelDelivery, PartitionRow, TopicPartitions } from "../partition-api.ts";
+import { TOPIC_REPLICATION } from "./console-cluster.ts";
 
 // The rows and details of the console's own API (../console-api.ts).
 
@@ -265,6 +266,7 @@ export const TOPIC_DETAIL = objectOf<TopicDetail>({
     }),
   ),
   latency: listOf(LATENCY_ROW),
+  replication: optional(TOPIC_REPLICATION),
 });
 
 export const CHANNEL_DETAIL = objectOf<ChannelDetail>({

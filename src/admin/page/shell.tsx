@@ -16,6 +16,8 @@ interface Place {
   path: string;
   text: string;
   views: readonly ViewName[];
+  /** Only where the brokers are those of a replicated cluster. */
+  needsCluster?: true;
 }
 
 const PLACES: readonly Place[] = [
@@ -25,6 +27,7 @@ const PLACES: readonly Place[] = [
   { path: "/clients", text: "Clients", views: ["clients"] },
   { path: "/producers", text: "Producers", views: ["producers"] },
   { path: "/lookup", text: "Lookups", views: ["lookups"] },
+  { path: "/cluster", text: "Cluster", views: ["cluster"], needsCluster: true },
   { path: "/messages", text: "Messages", views: ["messages"] },
   { path: "/activity", text: "Activity", views: ["activity"] },
   { path: "/counter", text: "Counter", views: ["counter"] },
@@ -97,7 +100,7 @@ function Places({ view }: { view: ViewName }) {
   return (
     <nav aria-label="Views">
       <ul>
-        {PLACES.map((place) => (
+        {PLACES.filter(({ needsCluster }) => needsCluster !== true || session.value?.cluster === true).map((place) => (
           <li key={place.path}>
             <a href={href(place.path)} {...(place.views.includes(view) ? { "aria-current": "page" as const } : {})}>
               {place.text}

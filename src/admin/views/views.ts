@@ -1,9 +1,12 @@
 import { unescapeUrl } from "../../http/server/query.ts";
 import { Refusal } from "../../http/server/reply.ts";
+import type { ClusterDetail } from "../cluster-api.ts";
+import type { TopicDetail } from "../console-api.ts";
 import { type ClientKind, ClientLook, type ClientScope } from "../watch/client-look.ts";
 import type { ChannelEntry, TopicEntry } from "../watch/entries.ts";
 import { LookCache } from "../watch/look-cache.ts";
 import { PartitionLook } from "../watch/partition-look.ts";
+import { ReplicaLook } from "../watch/replica-look.ts";
 import type { Sight } from "../watch/sight.ts";
 import { TopicLook } from "../watch/topic-look.ts";
 import type { Totals } from "../watch/totals.ts";
@@ -17,6 +20,7 @@ import { historyView } from "./history-view.ts";
 import { type Listing, page } from "./listing.ts";
 import { overview } from "./overview.ts";
 import { partitionListing } from "./partition-rows.ts";
+import { clusterDetail, replicaListing } from "./replica-rows.ts";
 import { topicListing } from "./topic-rows.ts";
 import { ViewQuery } from "./view-query.ts";
 
@@ -24,6 +28,8 @@ import { ViewQuery } from "./view-query.ts";
 const WIDE_FRESH_MS = 10_000;
 /** Latencies and settings of a topic. */
 const TOPIC_FRESH_MS = 5_000;
+/** All partitions of a cluster: each of its brokers tells of a thousand or more. */
+const ALL_REPLICAS_FRESH_MS = 4_000;
 const MOST_CLIENT_LOOKS = 32;
 const MOST_CLIENTS = 100_000;
 const MOST_TOPIC_LOOKS = 64;
@@ -37,10 +43,12 @@ export class Views {
   private readonly clientLooks: LookCache<ClientLook>;
   private readonly topicLooks: LookCache<TopicLook>;
   private readonly partitionLooks: LookCache<PartitionLook>;
+  private readonly replicaLooks: LookCache<ReplicaLook>;
 
   constructor(readonly watcher: Watcher) {
     this.clientLooks = new LookCache(watcher.clock, MOST_CLIENT_LOOKS, MOST_CLIENTS);
     this.topicLooks = new LookCache(watcher.clock, MOST_TOPIC_LOOKS, MOST_CHANNELS);
+    this.replicaLooks = new LookCache(watcher.clock, MOST_TOPIC_LOOKS, MOST_PARTITIONS);
     this.partitionLooks = new LookCache(watcher.clock, MOST_TOPIC_LOOKS, MOST_PARTITIONS);
   }
 
@@ -48,6 +56,7 @@ export class Views {
     this.clientLooks.close();
     this.topicLooks.close();
     this.partitionLooks.close();
+    this.replicaLooks.close();
   }
 
   /**
@@ -78,6 +87,8 @@ export class Views {
   /** A topic's settings have been changed from here: what was asked of its brokers is not shown again. */
   topicChanged(topic: string): void {
     this.topicLooks.drop(topic);
+    this.replicaLooks.drop(topic);
+    this.replicaLooks.drop("");
   }
 
   private list(name: string, query: ViewQuery, totals: Totals): object | Promise<object> {
@@ -98,6 +109,10 @@ export class Views {
         );
       case "partitions":
         return this.partitions(query);
+      case "cluster":
+        return clusterDetail(this.replicated(), cluster, totals);
+      case "replicas":
+        return this.replicas(query, totals);
       case "clients":
         return this.clients(query, totals);
       case "producers":
@@ -110,6 +125,12 @@ export class Views {
   }
 
   private async topic(name: string): Promise<object> {
+    const replicas = this.watcher.replication.detail === undefined ? undefined : await this.replicaLook(name);
+    const replication = replicas?.topics.get(name);
+    return { ...(await this.plainTopic(name)), ...(replication === undefined ? {} : { replication }) };
+  }
+
+  private async plainTopic(name: string): Promise<TopicDetail> {
     const { cluster, timeMs } = this.watcher;
     if (!cluster.entries.topics.has(name) && cluster.inactiveTopics().includes(name)) return inactiveTopic(cluster, name, timeMs);
     const entry = this.entryOf(name);
@@ -149,6 +170,24 @@ export class Views {
     const make = () => new PartitionLook(topic, channel, this.watcher);
     const look = await this.partitionLooks.get(`${topic} ${channel}`, this.watcher.pollMs, make);
     return page(partitionListing(this.watcher.cluster, topic, look), query);
+  }
+
+  private async replicas(query: ViewQuery, totals: Totals): Promise<object> {
+    this.replicated();
+    const look = await this.replicaLook(query.text("topic"));
+    return page(onlySeen(replicaListing(look, query.text("broker")), TOPIC, totals), query);
+  }
+
+  /** @throws Refusal 404 NO_CLUSTER */
+  private replicated(): ClusterDetail {
+    const { detail } = this.watcher.replication;
+    if (detail === undefined) throw new Refusal(404, "NO_CLUSTER");
+    return detail;
+  }
+
+  private replicaLook(topic: string): Promise<ReplicaLook> {
+    const freshMs = topic === "" ? Math.max(this.watcher.pollMs, ALL_REPLICAS_FRESH_MS) : this.watcher.pollMs;
+    return this.replicaLooks.get(topic, freshMs, () => new ReplicaLook(topic, this.watcher));
   }
 
   private history(query: ViewQuery, totals: Totals): object {

@@ -3,6 +3,7 @@ import type { Logger } from "../../base/logger.ts";
 import { UpstreamError } from "../upstream/upstream.ts";
 import { Cluster } from "./cluster.ts";
 import { Refresher } from "./refresher.ts";
+import { Replication } from "./replication.ts";
 import type { Sight } from "./sight.ts";
 import type { WatchedBroker } from "./watched-broker.ts";
 import type { WatchedLookup } from "./watched-lookup.ts";
@@ -49,6 +50,7 @@ const STATS = "/stats?format=json&include_clients=false&include_mem=false&includ
 /** Polls brokers and lookups in rounds, and keeps the state that views are made of. */
 export class Watcher {
   readonly cluster: Cluster;
+  readonly replication = new Replication();
   /** The number of rounds: a view that was made in this one is not out of date. */
   round = 0;
   private readonly listeners = new Set<() => void>();
@@ -149,7 +151,8 @@ export class Watcher {
     const lookups = this.askLookups(startMs);
     // Only at the start nothing can be done without them.
     if (this.cluster.brokers.size === 0) await lookups;
-    await this.settled(this.askAll(this.dueBrokers(startMs), (broker) => this.askBroker(broker)));
+    const replication = this.askReplication();
+    await this.settled(Promise.all([this.askAll(this.dueBrokers(startMs), (broker) => this.askBroker(broker)), replication]));
     if (this.isClosed) return;
     this.finishRound();
     const intervalMs = this.isIdle ? Math.max(IDLE_POLL_MS, this.pollMs) : this.pollMs;
@@ -193,12 +196,18 @@ export class Watcher {
       this.askAll(free(brokers), (broker) => this.askBroker(broker)),
       this.askAll(free(lookups), (lookup) => this.askLookup(lookup)),
     ];
-    await this.settled(Promise.all(asking));
+    const isOfCluster = this.replication.lookup !== undefined && addresses.has(this.replication.lookup);
+    await this.settled(Promise.all([...asking, ...(isOfCluster ? [this.askReplication()] : [])]));
     if (this.isClosed) return;
     this.list();
     this.cluster.sum();
     this.round++;
     for (const listener of this.listeners) listener();
+  }
+
+  /** Asks for the replicated cluster, if there is one. */
+  private askReplication(): Promise<void> {
+    return this.replication.ask(this.cluster.lookups.values(), this.clock.steadyMs(), (address, path) => this.ask(address, path));
   }
 
   /** Asks all lookups, if it is time. */

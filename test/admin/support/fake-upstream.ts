@@ -1,3 +1,4 @@
+import { UpstreamError } from "../../../src/admin/upstream/upstream.ts";
 import type { Upstream } from "../../../src/admin/watch/watcher.ts";
 
 /** A channel as /stats has it; what is left out is 0. */
@@ -39,6 +40,9 @@ export interface FakeBroker {
 }
 
 export interface FakeLookup {
+  bunsq_version?: string;
+  /** What it tells of a replicated cluster; undefined: it is in none. */
+  cluster?: { status: object; topics: { topic: string }[] };
   brokers: { address: string; topics: string[]; tombstones?: boolean[] }[];
   topics: string[];
   down?: string;
@@ -54,7 +58,7 @@ export class FakeUpstream implements Upstream {
   async getJson(address: string, path: string, signal: AbortSignal): Promise<unknown> {
     this.asked.push(`${address}${path}`);
     const lookup = this.lookups.get(address);
-    if (lookup !== undefined) return answerOfLookup(lookup, path);
+    if (lookup !== undefined) return answerOfLookup(lookup, address, path);
     const broker = this.brokers.get(address);
     if (broker === undefined) throw new Error("connection refused");
     await broker.delay;
@@ -69,10 +73,11 @@ export class FakeUpstream implements Upstream {
   }
 }
 
-function answerOfLookup(lookup: FakeLookup, path: string): unknown {
+function answerOfLookup(lookup: FakeLookup, address: string, path: string): unknown {
   if (lookup.down !== undefined) throw new Error(lookup.down);
   if (path === "/topics") return { topics: lookup.topics };
-  if (path === "/info") return { version: "1.3.0" };
+  if (path === "/info") return { version: "1.3.0", bunsq_version: lookup.bunsq_version };
+  if (path.startsWith("/cluster/")) return answerOfCluster(lookup, address, path);
   const producers = lookup.brokers.map(({ address, topics, tombstones }) => {
     const [host, port] = address.split(":");
     return { broadcast_address: host, http_port: Number(port), topics, tombstones: tombstones ?? topics.map(() => false) };
@@ -80,11 +85,23 @@ function answerOfLookup(lookup: FakeLookup, path: string): unknown {
   return { producers };
 }
 
+function answerOfCluster({ cluster }: FakeLookup, address: string, path: string): unknown {
+  const request = { method: "GET", path } as const;
+  if (cluster === undefined)
+    throw new UpstreamError(address, request, "refused", 400, "NO_CLUSTER: it was started without -etcd-endpoints");
+  if (path === "/cluster/status") return cluster.status;
+  const topic = new URLSearchParams(path.split("?")[1]).get("topic");
+  const topics = cluster.topics.filter((one) => topic === null || one.topic === topic);
+  if (topic !== null && topics.length === 0) throw new UpstreamError(address, request, "refused", 404, "NO_SUCH_TOPIC: none");
+  return { topics };
+}
+
 function answerOfBroker(broker: FakeBroker, address: string, path: string): unknown {
   if (path === "/info") return { version: "1.3.0", hostname: `host of ${address}`, tcp_port: 4150, http_port: 4151 };
+  if (path.startsWith("/cluster/replicas")) return { uid: address, replicas: broker.replicas ?? [] };
   const query = new URLSearchParams(path.split("?")[1]);
   const [topic, channel, withClients] = [query.get("topic") ?? "", query.get("channel") ?? "", query.get("include_clients") !== "false"];
-  const { topics, producers, down, delay, ...more } = broker;
+  const { topics, producers, down, delay, replicas, ...more } = broker;
   const shown = Object.entries(topics).filter(([name]) => topic === "" || name === topic);
   return {
     version: "1.3.0",

@@ -4,8 +4,15 @@ import { ActionDialog } from "./action-dialog.tsx";
 /** More partitions no topic has. */
 export const MOST_PARTITIONS = 1024;
 
-/** Gives a topic more partitions. There are never fewer again, and keys move, so its name has to be typed. */
-export function ExpandDialog({ topic, count }: { topic: string; count: number }) {
+interface ExpandDialogProps {
+  topic: string;
+  count: number;
+  /** It is a topic of a cluster. */
+  keysStay: boolean;
+}
+
+/** Gives a topic more partitions. There are never fewer again, and keys move unless it is one of a cluster, so its name has to be typed. */
+export function ExpandDialog({ topic, count, keysStay }: ExpandDialogProps) {
   const [next, setNext] = useState(String(Math.min(MOST_PARTITIONS, count * 2)));
   return (
     <ActionDialog
@@ -16,9 +23,15 @@ export function ExpandDialog({ topic, count }: { topic: string; count: number })
       request={() => ({ action: "expand", topic, value: { partitions: Number(next) } })}
     >
       <p>
-        It has {count} now, and those stay as they are. A topic never gets fewer again. <strong>Keys move:</strong> a key may have its next
-        message in another partition than its last one, and consumers may get the two in either order. Expand when nothing is left to
-        deliver, or where a moment without order does no harm.
+        It has {count} now, and those stay as they are. A topic never gets fewer again.{" "}
+        {keysStay ? (
+          "Keys stay where they are: the new partitions get messages without a key only."
+        ) : (
+          <>
+            <strong>Keys move:</strong> a key may have its next message in another partition than its last one, and consumers may get the
+            two in either order. Expand when nothing is left to deliver, or where a moment without order does no harm.
+          </>
+        )}
       </p>
       <label class="field">
         <span>Partitions</span>

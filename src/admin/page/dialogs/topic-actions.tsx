@@ -65,7 +65,18 @@ export function TopicActions({ detail }: { detail: TopicDetail }) {
         </>
       )}
       {may("admin", topic) && detail.settings !== undefined && (
-        <button type="button" onClick={() => showDialog(<ExpandDialog topic={topic} count={detail.partitions?.count ?? 1} />)}>
+        <button
+          type="button"
+          onClick={() =>
+            showDialog(
+              <ExpandDialog
+                topic={topic}
+                count={detail.replication?.partitions ?? detail.partitions?.count ?? 1}
+                keysStay={detail.replication !== undefined}
+              />,
+            )
+          }
+        >
           Partitions …
         </button>
       )}

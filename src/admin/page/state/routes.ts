@@ -9,6 +9,7 @@ export type ViewName =
   | "clients"
   | "producers"
   | "lookups"
+  | "cluster"
   | "messages"
   | "activity"
   | "counter"
@@ -33,6 +34,7 @@ const PLAIN = new Map<string, ViewName>([
   ["clients", "clients"],
   ["producers", "producers"],
   ["lookup", "lookups"],
+  ["cluster", "cluster"],
   ["messages", "messages"],
   ["activity", "activity"],
   ["counter", "counter"],

@@ -1,4 +1,6 @@
+import type { ClusterDetail, TopicReplication } from "../../cluster-api.ts";
 import type { ChannelRow, TopicDetail, TopicOnBroker, TopicSettings } from "../../console-api.ts";
+import { askReplicas } from "../dialogs/cluster-dialogs.tsx";
 import { askTombstone, TopicActions } from "../dialogs/topic-actions.tsx";
 import { bytes, count, plural, rate } from "../format/numbers.ts";
 import { duration } from "../format/time.ts";
@@ -25,6 +27,7 @@ import { HistoryChart } from "../parts/history-chart.tsx";
 import { BrokerLink, ChannelLink, Paused, Stale, Tag } from "../parts/names.tsx";
 import { PartitionsPanel, PartitionTags } from "../parts/partitions.tsx";
 import { PathHeading } from "../parts/path-heading.tsx";
+import { ReplicasTable } from "../parts/replicas.tsx";
 import { Stat, Stats } from "../parts/stats.tsx";
 import { type Column, Table } from "../parts/table.tsx";
 import { rowKey } from "../state/delta.ts";
@@ -42,6 +45,7 @@ export function TopicView({ topic }: { topic: string }) {
         {data !== undefined && <Paused paused={data.paused} brokers={data.brokers} />}
         {data?.settings?.traced && <Tag title="What happens to each message is kept">traced</Tag>}
         <PartitionTags partitions={data?.partitions} />
+        <ReplicationTags replication={data?.replication} />
       </PathHeading>
       <Failure error={error} what={topic} />
       {data !== undefined && <Detail detail={data} />}
@@ -84,6 +88,7 @@ function Detail({ detail }: { detail: TopicDetail }) {
         <Stat label="Clients">{count(detail.clients)}</Stat>
       </Stats>
       <Channels rows={detail.channel_rows} />
+      {detail.replication !== undefined && <Replicas topic={topic} replication={detail.replication} />}
       {detail.partitions !== undefined && <PartitionsPanel topic={topic} partitions={detail.partitions} />}
       <ByBroker topic={topic} rows={detail.by_broker} />
       {detail.inactive !== true && <HistoryChart topic={topic} />}
@@ -92,6 +97,47 @@ function Detail({ detail }: { detail: TopicDetail }) {
         {detail.settings !== undefined && <Settings settings={detail.settings} />}
       </div>
     </>
+  );
+}
+
+/** On how many brokers each partition is to be, and what is wrong with that. */
+function ReplicationTags({ replication }: { replication: TopicReplication | undefined }) {
+  if (replication === undefined) return null;
+  const { replicas, without_leader: leaderless, under_replicated: lacking, change } = replication;
+  return (
+    <>
+      <Tag>{plural(replicas, "replica")}</Tag>
+      {leaderless > 0 && <Tag tone="bad">{count(leaderless)} without a leader</Tag>}
+      {lacking > 0 && <Tag tone="warn">{count(lacking)} under-replicated</Tag>}
+      {change !== null && <Tag tone="warn">{CHANGES[change]}</Tag>}
+    </>
+  );
+}
+
+const CHANGES: Record<NonNullable<TopicReplication["change"]>, string> = {
+  create: "being made",
+  expand: "getting more partitions",
+  delete: "being deleted",
+};
+
+/** Each partition with its replicas. */
+function Replicas({ topic, replication }: { topic: string; replication: TopicReplication }) {
+  const { data } = useView<ClusterDetail>("/cluster");
+  const brokers = data?.brokers ?? [];
+  const alive = brokers.filter(({ state }) => state === "alive").length;
+  return (
+    <section class="panel" aria-labelledby="replicas-title">
+      <header class="panel-head">
+        <h2 id="replicas-title">Replicas</h2>
+        <span class="muted">a publish needs {replication.min_in_sync} in sync</span>
+        {may("admin", topic) && (
+          <button type="button" class="small" onClick={() => askReplicas(topic, replication.replicas, alive)}>
+            Replicas …
+          </button>
+        )}
+      </header>
+      <ReplicasTable topic={topic} brokers={brokers} />
+    </section>
   );
 }
 

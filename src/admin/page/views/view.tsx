@@ -5,6 +5,7 @@ import { BrokerView } from "./broker.tsx";
 import { BrokersView } from "./brokers.tsx";
 import { ChannelView } from "./channel.tsx";
 import { ClientsView } from "./clients.tsx";
+import { ClusterView } from "./cluster.tsx";
 import { CounterView } from "./counter.tsx";
 import { LookupsView } from "./lookups.tsx";
 import { MessagesView } from "./messages.tsx";
@@ -23,6 +24,7 @@ export const TITLES: Record<ViewName, string> = {
   clients: "Clients",
   producers: "Producers",
   lookups: "Lookup servers",
+  cluster: "Cluster",
   messages: "Messages",
   activity: "Activity",
   counter: "Counter",
@@ -52,6 +54,8 @@ export function View() {
       return <ProducersView />;
     case "lookups":
       return <LookupsView />;
+    case "cluster":
+      return <ClusterView />;
     case "messages":
       return <MessagesView />;
     case "activity":

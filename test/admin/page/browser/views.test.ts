@@ -4,23 +4,27 @@ import { testUnless } from "../../../support/needs.ts";
 import { violations } from "../support/axe.ts";
 import { launchBrowser, noBrowser, openPage } from "../support/browser.ts";
 import { FakeConsole } from "../support/fake-console.ts";
-import { SHOWN_VIEWS, show } from "../support/views.ts";
+import { CLUSTER_VIEWS, SHOWN_VIEWS, show } from "../support/views.ts";
 
 /** Each view is opened, and looked at by axe, which takes half a second. */
 const LONG_MS = 120_000;
 
 let browser: Browser;
 let fake: Awaited<ReturnType<typeof FakeConsole.start>>;
+/** One whose brokers are those of a replicated cluster. */
+let replicated: Awaited<ReturnType<typeof FakeConsole.start>>;
 
 beforeAll(async () => {
   if (noBrowser !== undefined) return;
   fake = await FakeConsole.start();
+  replicated = await FakeConsole.start({ topics: 120, clients: 400, partitions: 1_000 });
   browser = await launchBrowser();
 });
 
 afterAll(async () => {
   await browser?.close();
   await fake?.stop();
+  await replicated?.stop();
 });
 
 for (const colorScheme of ["light", "dark"] as const) {
@@ -34,6 +38,13 @@ for (const colorScheme of ["light", "dark"] as const) {
         expect([view.name, errors]).toEqual([view.name, []]);
       }
       await page.context().close();
+      const cluster = await openPage(browser, new URL(replicated.url).host, { colorScheme });
+      for (const view of CLUSTER_VIEWS) {
+        await show(cluster.page, replicated.url, view);
+        expect([view.name, await violations(cluster.page)]).toEqual([view.name, []]);
+        expect([view.name, cluster.errors]).toEqual([view.name, []]);
+      }
+      await cluster.page.context().close();
     },
     LONG_MS,
   );
@@ -48,6 +59,13 @@ testUnless(noBrowser)(
       const width = await page.evaluate("document.documentElement.scrollWidth");
       expect([view.name, width]).toEqual([view.name, 390]);
     }
+    const cluster = await openPage(browser, new URL(replicated.url).host, { width: 390, height: 844 });
+    for (const view of CLUSTER_VIEWS.filter(({ isWide }) => isWide !== true)) {
+      await show(cluster.page, replicated.url, view);
+      const width = await cluster.page.evaluate("document.documentElement.scrollWidth");
+      expect([view.name, width]).toEqual([view.name, 390]);
+    }
+    await cluster.page.context().close();
     await page.goto(fake.url);
     await page.getByRole("button", { name: "Menu" }).click();
     await page.getByRole("link", { name: "Clients" }).click();

@@ -50,6 +50,8 @@ const AGENTS = ["go-nsq/1.1.0", "nsqjs/0.13.0", "bunsq-client/0.1.0"];
 export interface ClusterSize {
   topics: number;
   clients: number;
+  /** How many partitions the replicated cluster of its brokers has; left out: they are alone. */
+  partitions?: number;
 }
 
 function spark(seed: number, scale: number): Spark {

@@ -4,6 +4,7 @@ import type { MessagesRequest, MessagesResult } from "../../../../src/admin/mess
 import { type ClusterSize, FakeCluster } from "./fake-cluster.ts";
 import { FakeMessages } from "./fake-messages.ts";
 import { partitionRows } from "./fake-partitions.ts";
+import { FakeReplication } from "./fake-replication.ts";
 
 const SESSION: Session = {
   user: "",
@@ -13,6 +14,7 @@ const SESSION: Session = {
   version: "0.1.0",
   graphite_url: "https://graphite.example",
   statsd: { prefix: "nsq.%s", counter_format: "stats.counters.%s.count", gauge_format: "stats.gauges.%s", interval_s: 60 },
+  cluster: false,
   poll_ms: 5000,
 };
 
@@ -28,6 +30,8 @@ export class FakeConsole {
   /** Set, streams and calls are refused. */
   isDown = false;
   readonly cluster: FakeCluster;
+  /** Undefined: the brokers are alone. */
+  replication: FakeReplication | undefined;
   private readonly messages = new FakeMessages();
   private readonly open = new Set<ReadableStreamDefaultController<string>>();
 
@@ -37,6 +41,8 @@ export class FakeConsole {
     size: ClusterSize,
   ) {
     this.cluster = new FakeCluster(size);
+    if (size.partitions === undefined) return;
+    this.replicate(size.partitions);
   }
 
   static async start(
@@ -52,6 +58,13 @@ export class FakeConsole {
         return server.stop(true);
       },
     });
+  }
+
+  /** Makes its brokers those of a cluster. @param isWell nothing is wrong with it */
+  replicate(partitions: number, isWell = false): void {
+    const topics = this.cluster.topics.map(({ topic }) => topic);
+    this.replication = new FakeReplication(partitions, topics, isWell);
+    this.session = { ...this.session, cluster: true };
   }
 
   /** Sends an event to all pages. */
@@ -84,7 +97,7 @@ export class FakeConsole {
   private read(call: string, query: URLSearchParams): unknown {
     const { cluster } = this;
     const [, name = "", topic, channel] = call.split("/").map(decodeURIComponent);
-    if (topic !== undefined) return channel === undefined ? cluster.topic(topic) : cluster.channel(topic, channel);
+    if (topic !== undefined) return channel === undefined ? this.topic(topic) : cluster.channel(topic, channel);
     switch (name) {
       case "session":
         return this.session;
@@ -99,6 +112,13 @@ export class FakeConsole {
         );
       case "partitions":
         return page(partitionRows(query.get("topic") ?? "", query.get("channel") ?? ""), query);
+      case "cluster":
+        return this.replication?.detail();
+      case "replicas":
+        return page(
+          (this.replication?.rows ?? []).filter((row) => fits(row.topic, query.get("topic"))),
+          query,
+        );
       case "brokers":
         return page(cluster.brokers, query);
       case "lookups":
@@ -121,6 +141,12 @@ export class FakeConsole {
       default:
         return undefined;
     }
+  }
+
+  private topic(name: string): object | undefined {
+    const detail = this.cluster.topic(name);
+    const replication = this.replication?.topic(name);
+    return detail === undefined || replication === undefined ? detail : { ...detail, replication };
   }
 
   private stream(views: string[]): Response {

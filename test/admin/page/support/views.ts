@@ -6,6 +6,8 @@ export interface ShownView {
   path: string;
   /** Text that only the loaded view has. */
   shows: string;
+  /** It cannot be come to on a narrow screen. */
+  isWide?: true;
   /** What a person does first. */
   prepare?: (page: Page) => Promise<void>;
 }
@@ -89,6 +91,40 @@ export const SHOWN_VIEWS: readonly ShownView[] = [
       await page.getByRole("button", { name: "Replay …" }).click();
       await page.getByRole("button", { name: "Preview" }).click();
     },
+  },
+];
+
+/** The views that there are with a replicated cluster only. */
+export const CLUSTER_VIEWS: readonly ShownView[] = [
+  { name: "cluster", path: "/cluster", shows: "1,000 partitions" },
+  {
+    name: "cluster-partitions",
+    path: "/cluster",
+    shows: "1,000 partitions",
+    prepare: (page) => page.locator("#replicas-title").scrollIntoViewIfNeeded(),
+  },
+  {
+    name: "replicas",
+    path: "/topics/orders",
+    shows: "a publish needs 2 in sync",
+    prepare: (page) => page.locator("#replicas-title").scrollIntoViewIfNeeded(),
+  },
+  {
+    name: "move",
+    path: "/cluster?replica-sort=topic",
+    shows: "copies the partition first",
+    prepare: (page) =>
+      page
+        .getByRole("button", { name: /^Move / })
+        .first()
+        .click(),
+  },
+  {
+    name: "remove-node",
+    isWide: true,
+    path: "/cluster",
+    shows: "Type nsq-a:4151 to confirm",
+    prepare: (page) => page.getByRole("button", { name: "Remove nsq-a:4151" }).click(),
   },
 ];
 
