@@ -1,4 +1,4 @@
-import { basename, join } from "node:path";
+import { join } from "node:path";
 import { idPrefix, topicNumberOf } from "../../frame/id.ts";
 import { isEphemeral } from "../../frame/names.ts";
 import { PublishError } from "../acks/pending-publish.ts";
@@ -201,9 +201,8 @@ export class PartitionStore {
    * and they are dropped again.
    *
    * @param settings of the topic without them
-   * @param setsAside their folders are kept
    */
-  drop(topic: string, partitions: readonly TopicPartition[], settings: TopicSettings, setsAside: boolean): void {
+  drop(topic: string, partitions: readonly TopicPartition[], settings: TopicSettings): void {
     const { metadata, ballast, logger } = this.parts;
     try {
       metadata.changeAll(() => {
@@ -214,11 +213,7 @@ export class PartitionStore {
       logger.error(`TOPIC(${topic}): cannot drop partitions: ${(error as Error).message}`, { topic });
       throw new OperatorError("NOT_STORED");
     }
-    for (const { id, number, name, log } of partitions) {
-      const aside = join(this.folders.directory, `replaced-${basename(this.folder(number, name))}-${id}`);
-      if (setsAside) logger.warn(`TOPIC(${name}): its files are kept as ${aside}; remove them if nobody needs them`, { topic });
-      ballast.use(() => log.files?.moveTo(setsAside ? aside : deletedFolder(this.directory, id)));
-    }
+    for (const partition of partitions) ballast.use(() => partition.log.files?.moveTo(deletedFolder(this.directory, partition.id)));
     this.folders.sync(() => {});
   }
 

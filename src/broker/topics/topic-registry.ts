@@ -161,21 +161,20 @@ export class TopicRegistry {
   /**
    * Removes some of the partitions that this broker has of a topic, with their files: other brokers have them. They have no channels here.
    *
-   * @param setsAside the files are kept, where no start takes them up
    * @throws OperatorError NOT_STORED if the metadata store did not take it; what the disk throws: the next start removes the files
    */
-  dropPartitions(topic: Topic, dropped: readonly TopicPartition[], setsAside = false): void {
+  dropPartitions(topic: Topic, dropped: readonly TopicPartition[]): void {
     const kept = topic.partitions.filter((partition) => !dropped.includes(partition));
-    if (kept.length === 0 && !setsAside) {
+    if (kept.length === 0) {
       this.deleteTopic(topic.name);
       return;
     }
     const settings = { ...topic.settings, held: kept.map(({ index }) => index) };
-    this.store.drop(topic.name, dropped, kept.length === 0 ? PLAIN_TOPIC : settings, setsAside);
+    this.store.drop(topic.name, dropped, settings);
     topic.settings = settings;
     for (const partition of dropped) {
-      this.forgetPartition(partition, setsAside);
-      if (!setsAside) this.store.removeFiles(partition);
+      this.forgetPartition(partition, false);
+      this.store.removeFiles(partition);
     }
   }
 

@@ -1,4 +1,4 @@
-import type { Timer } from "../../base/clock.ts";
+import type { RateLimitedLog } from "../../base/rate-limited-log.ts";
 import type { Topic } from "../../broker/topics/topic.ts";
 import type { TopicPartition } from "../../broker/topics/topic-partition.ts";
 import type { PartitionOrigin } from "../../broker/topics/topic-plan.ts";
@@ -8,19 +8,17 @@ import { type ClusterKeys, topicAndPartition } from "../state/keys.ts";
 import type { PartitionRecord, TopicRecord } from "../state/records.ts";
 import { MemberPartition } from "./member-partition.ts";
 import type { MemberParts } from "./member-parts.ts";
-import { ReplicaMemories, StoredMemory } from "./replica-memories.ts";
+import { ReplicaMemories, type StoredMemory } from "./replica-memories.ts";
 import { isUsable } from "./routing.ts";
 
 /** What the partitions of a member stand on. */
 export interface MemberPartitionsParts extends MemberParts {
   readonly view: ClusterView;
   readonly keys: ClusterKeys;
+  readonly errors: RateLimitedLog;
   /** Called with topics of which this broker leads other partitions than before. */
   readonly onServing: (topics: ReadonlySet<string>) => void;
 }
-
-const REVIEW_MS = 250;
-const REVIEWS_PER_SECOND = 4;
 
 /** A record that names this broker among the replicas. */
 interface Wanted {
@@ -38,10 +36,8 @@ export class MemberPartitions {
   private readonly memories: ReplicaMemories;
   private replication: Replication | undefined;
   private served = new Set<string>();
-  /** Topics of which something failed: it is tried again. */
-  private readonly failed = new Set<string>();
-  private reviews = 0;
-  private timer: Timer | undefined;
+  /** What earlier runs left was compared with etcd. */
+  private isCompared = false;
 
   constructor(private readonly parts: MemberPartitionsParts) {
     const { broker, clock, errors } = parts;
@@ -61,38 +57,6 @@ export class MemberPartitions {
   start(replication: Replication): void {
     this.replication = replication;
     this.parts.view.listen((changes) => this.changed(changes));
-    this.review();
-  }
-
-  /** The records are known now. What earlier runs left, and etcd does not have, is not served. */
-  loaded(): void {
-    const topics = new Set([...this.byName.values()].map(({ partition }) => partition.topic.name));
-    for (const name of topics) if (!this.parts.view.topics.has(name)) this.leaveUnknown(name);
-  }
-
-  close(): void {
-    if (this.timer !== undefined) this.parts.clock.cancel(this.timer);
-  }
-
-  /** The epochs of many partitions are saved together, before each of them hears of its own. @throws what the metadata store throws */
-  saveEpochs(epochs: ReadonlyMap<object, number>): void {
-    const stored = [...epochs].flatMap(([memory, epoch]): [StoredMemory, number][] =>
-      memory instanceof StoredMemory ? [[memory, epoch]] : [],
-    );
-    this.memories.saveEpochs(new Map(stored));
-  }
-
-  private review(): void {
-    this.timer = this.parts.clock.callAfter(REVIEW_MS, () => this.review());
-    for (const partition of this.byName.values()) partition.obey();
-    if (++this.reviews % REVIEWS_PER_SECOND !== 0) return;
-    const failed = [...this.failed];
-    this.failed.clear();
-    for (const topic of failed) this.attempt(topic, () => this.reconcile(topic));
-    const { states, errors } = this.parts;
-    states.review((failure) => {
-      if (failure !== undefined) errors.error(`CLUSTER: cannot tidy what it has of channels: ${failure.message}`);
-    });
   }
 
   // ---- earlier runs
@@ -131,35 +95,33 @@ export class MemberPartitions {
 
   private changed(changes: readonly ViewChange[]): void {
     const topics = new Set<string>();
-    for (const { kind, name } of changes) {
+    if (!this.isCompared) for (const { partition } of this.byName.values()) topics.add(partition.topic.name);
+    this.isCompared = true;
+    for (const { kind, name, after } of changes) {
       if (kind === "topics") topics.add(name);
       else if (kind === "partitions") topics.add(topicAndPartition(name).topic);
+      else if (kind === "deleted" && after !== undefined) topics.add(after.value.topic);
     }
-    this.saveEpochsOf(changes);
+    this.saveEpochs(changes);
     for (const topic of topics) this.attempt(topic, () => this.reconcile(topic));
   }
 
-  private saveEpochsOf(changes: readonly ViewChange[]): void {
+  /** The epochs of many partitions are saved together, before each of them hears of its own. */
+  private saveEpochs(changes: readonly ViewChange[]): void {
     const epochs = new Map<StoredMemory, number>();
     for (const { kind, name, after } of changes) {
       if (kind !== "partitions" || after === undefined) continue;
       const known = this.byName.get(name);
       if (known !== undefined && known.number === after.value.prefix) epochs.set(known.memory, after.value.epoch);
     }
-    try {
-      this.memories.saveEpochs(epochs);
-    } catch (error) {
-      // Each replica saves its own.
-      this.parts.errors.error(`CLUSTER: epochs cannot be saved: ${(error as Error).message}`);
-    }
+    this.attempt("all", () => this.memories.saveEpochs(epochs));
   }
 
-  /** Whatever fails for one topic must not keep the others from what they need. It is tried again. */
+  /** Whatever fails for one topic must not keep the others from what they need. */
   private attempt(topic: string, action: () => void): void {
     try {
       action();
     } catch (error) {
-      this.failed.add(topic);
       this.parts.errors.error(`CLUSTER: topic ${topic}: ${(error as Error).message}`);
     }
   }
@@ -167,18 +129,22 @@ export class MemberPartitions {
   /** Brings what this broker has of a topic to what its records say. */
   private reconcile(name: string): void {
     const { view, broker } = this.parts;
+    this.drop(
+      name,
+      this.ofTopic(name).filter(({ memory }) => view.deleted.has(memory.uid)),
+    );
     const record = view.topics.get(name)?.value;
-    // A topic that is not in etcd, and was not seen to be removed, stays: etcd may have lost it.
-    if (record === undefined) return this.leaveUnknown(name);
-    if (record.change?.kind === "delete") return this.removeTopic(name, record.uid);
-    if (!isUsable(record)) return;
+    const isOthers = (uid: string) => record === undefined || (uid !== "" && uid !== record.uid);
+    const kept = this.ofTopic(name).filter(({ memory }) => isOthers(memory.uid));
+    if (kept.length > 0) return this.keep(kept);
+    if (record === undefined || !isUsable(record)) return;
     const wanted = this.wanted(name, record);
-    this.dropOthers(name, record, wanted);
+    this.dropMoved(name, record, wanted);
     this.open(name, record, wanted);
     const topic = broker.registry.topics.get(name);
     if (topic !== undefined) this.applySettings(topic, record);
     for (const { index, stored } of wanted) {
-      const known = this.known(name, index);
+      const known = this.byName.get(`${name}/${index}`);
       if (known === undefined) continue;
       known.apply(record);
       this.begin(known).onRecord(stored);
@@ -195,14 +161,16 @@ export class MemberPartitions {
     return wanted;
   }
 
-  private leaveUnknown(name: string): void {
-    const left = this.ofTopic(name);
-    for (const { number } of left) this.replication?.remove(number);
-    if (left.length > 0)
-      this.parts.broker.logger.warn(
-        `TOPIC(${name}): it is not in etcd any more, and was not seen to be deleted; what this broker has of it stays until it is deleted here`,
-        { topic: name },
-      );
+  /**
+   * Etcd does not have this topic, or another one of its name, and does not say that it was deleted. It may have been lost there, or be an
+   * older copy. What this broker has of it is not served, and stays on the disk.
+   */
+  private keep(kept: readonly MemberPartition[]): void {
+    for (const { number } of kept) this.replication?.remove(number);
+    const [{ memory }] = kept;
+    throw new Error(
+      `etcd does not have the topic ${memory.uid} that this broker has messages of, and does not say that it was deleted; they are kept, and not served`,
+    );
   }
 
   private begin(known: MemberPartition) {
@@ -239,7 +207,8 @@ export class MemberPartitions {
 
   /** Whether this broker has a partition. One that it had alone becomes a replica, if its record was made for that. */
   private isKnown(name: string, index: number, record: TopicRecord, { prefix }: PartitionRecord): boolean {
-    if (this.known(name, index) !== undefined) return true;
+    const known = this.byName.get(`${name}/${index}`);
+    if (known !== undefined) return true;
     const partition = this.parts.broker.registry.topics.get(name)?.partition(index);
     if (partition === undefined) return false;
     if (partition.log.prefix !== prefix)
@@ -271,28 +240,22 @@ export class MemberPartitions {
 
   // ---- dropping
 
-  /** Drops what this broker has of a topic and is not to have: it is another topic's of the same name, or another broker has it instead. */
-  private dropOthers(name: string, record: TopicRecord, wanted: readonly Wanted[]): void {
-    // Nobody said that an earlier topic of this name is to be removed.
-    const isEarlier = ({ memory }: MemberPartition) => memory.uid !== "" && memory.uid !== record.uid;
-    this.drop(name, this.ofTopic(name).filter(isEarlier), true);
-    const dropped = this.ofTopic(name).filter(({ partition, number }) => {
-      const stored = this.parts.view.partitions.get(`${name}/${partition.index}`);
-      if (stored?.value.uid !== record.uid) return false;
-      return !wanted.some(({ index }) => index === partition.index) || stored.value.prefix !== number;
+  /** Drops the partitions of a topic that other brokers have instead. */
+  private dropMoved(name: string, record: TopicRecord, wanted: readonly Wanted[]): void {
+    const { view, errors } = this.parts;
+    const moved = this.ofTopic(name).filter(({ partition, memory, number }) => {
+      const stored = view.partitions.get(`${name}/${partition.index}`)?.value;
+      if (stored?.uid !== record.uid || stored.prefix !== number || wanted.some(({ index }) => index === partition.index)) return false;
+      if (stored.epoch >= memory.epoch) return true;
+      errors.error(
+        `CLUSTER: ${name}/${partition.index}: etcd has epoch ${stored.epoch}, and this broker epoch ${memory.epoch}: it was set back. What this broker has is kept`,
+      );
+      return false;
     });
-    this.drop(name, dropped);
+    this.drop(name, moved);
   }
 
-  private removeTopic(name: string, uid: string): void {
-    this.drop(
-      name,
-      this.ofTopic(name).filter(({ memory }) => memory.uid === uid),
-    );
-  }
-
-  /** @param setsAside its files are kept: nobody said that they are to be removed */
-  private drop(name: string, dropped: readonly MemberPartition[], setsAside = false): void {
+  private drop(name: string, dropped: readonly MemberPartition[]): void {
     if (dropped.length === 0) return;
     const { registry, logger } = this.parts.broker;
     const topic = registry.topics.get(name);
@@ -304,28 +267,16 @@ export class MemberPartitions {
       registry.dropPartitions(
         topic,
         dropped.map(({ partition }) => partition),
-        setsAside,
       );
-    for (const one of dropped) this.forget(one);
+    for (const { name, number } of dropped) {
+      this.byName.delete(name);
+      this.parts.states.remove(number);
+    }
   }
 
   private ofTopic(name: string): MemberPartition[] {
     const partitions = this.parts.broker.registry.topics.get(name)?.partitions ?? [];
-    return partitions.flatMap(({ index }) => this.known(name, index) ?? []);
-  }
-
-  private known(topic: string, index: number): MemberPartition | undefined {
-    const known = this.byName.get(`${topic}/${index}`);
-    if (known?.partition.deleted !== true) return known;
-    // An operator has deleted it here.
-    this.forget(known);
-    return undefined;
-  }
-
-  private forget({ name, number }: MemberPartition): void {
-    this.replication?.remove(number);
-    this.byName.delete(name);
-    this.parts.states.remove(number);
+    return partitions.flatMap(({ index }) => this.byName.get(`${name}/${index}`) ?? []);
   }
 }
 

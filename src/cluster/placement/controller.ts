@@ -23,6 +23,9 @@ const FINISH_AFTER_MS = 10_000;
 /** Brokers say this seldom what they have to do; so often, at most, something is moved for balance, and one partition not again for an hour. */
 const BALANCE_MS = 60_000;
 const REST_MS = 3_600_000;
+/** How many deleted topics are remembered, and how many are forgotten at once. */
+const MOST_DELETED = 2_000;
+const MOST_FORGOTTEN = 100;
 
 export interface ControllerOptions {
   readonly etcd: Etcd;
@@ -171,6 +174,7 @@ export class Controller {
     for (const [name, { value, modRevision }] of view.topics)
       if (value.change !== undefined && this.isLonger(`topic ${name} ${modRevision}`, FINISH_AFTER_MS)) return this.finish(name);
     if (await this.clearSuccessor(seat)) return;
+    if (await this.forgetDeleted(seat)) return;
     const { moves, problems } = planMoves(view);
     if (await this.updateRemovals(seat, problems)) return;
     const wanted = moves.length > 0 || view.moves.size > 0 ? moves : this.forBalance();
@@ -198,6 +202,22 @@ export class Controller {
       return true;
     }
     return false;
+  }
+
+  /** The topics that were deleted first are forgotten when there are many. */
+  private async forgetDeleted(seat: Stored<ControllerRecord>): Promise<boolean> {
+    const { view, keys } = this.options;
+    const beyond = view.deleted.size - MOST_DELETED;
+    if (beyond <= 0) return false;
+    const oldest = [...view.deleted]
+      .sort(([, one], [, other]) => one.modRevision - other.modRevision)
+      .slice(0, Math.min(beyond, MOST_FORGOTTEN));
+    await this.commit(
+      seat,
+      [],
+      oldest.map(([uid]) => ({ remove: keys.member("deleted", uid) })),
+    );
+    return true;
   }
 
   /** Says how far removals are. @returns whether there was something new to say */

@@ -5,7 +5,7 @@ import { MAX_TXN_OPERATIONS } from "../etcd/etcd.ts";
 import { EtcdError } from "../etcd/etcd-error.ts";
 import type { ClusterView } from "../state/cluster-view.ts";
 import { type ClusterKeys, topicAndPartition } from "../state/keys.ts";
-import { MAX_PREFIX, type PartitionRecord, PREFIXES_SHAPE, SHAPES, type TopicRecord } from "../state/records.ts";
+import { MAX_PREFIX, type PartitionRecord, PREFIXES_SHAPE, SHAPES, type TopicChange, type TopicRecord } from "../state/records.ts";
 import { BadValue } from "../state/shape.ts";
 import { ClusterRefusal } from "./cluster-refusal.ts";
 import { layoutOf, placedOf } from "./layout.ts";
@@ -76,7 +76,7 @@ export class TopicChanges {
       async (stored) => {
         if (stored.value.change?.kind === "delete") return this.goOn(topic, stored, true);
         const { partitions } = stored.value;
-        return this.replace(topic, stored, { ...stored.value, change: { kind: "delete", partitions, firstPrefix: 0 } });
+        return this.beginDeletion(topic, stored, { kind: "delete", partitions, firstPrefix: 0 });
       },
       "done",
     );
@@ -190,7 +190,7 @@ export class TopicChanges {
     const next = missing.slice(0, PARTITIONS_PER_TXN);
     const places = placeNew(layoutOf(this.view), next.length, value.replicas, [...siblings.values()]);
     if (places === undefined && mayGiveUp && change.kind === "create") {
-      await this.replace(topic, stored, { ...value, change: { ...change, kind: "delete" } });
+      await this.beginDeletion(topic, stored, { ...change, kind: "delete" });
       return false;
     }
     if (places === undefined) return this.tooFewBrokers(value.replicas);
@@ -213,9 +213,21 @@ export class TopicChanges {
     return { put: this.keys.partition(topic, partition), value: SHAPES.partitions.write(record) };
   }
 
-  private async replace(topic: string, { modRevision }: StoredTopic, value: TopicRecord): Promise<Step> {
+  /** From now on brokers drop what they have of it; those that are away find it in `deleted` when they come back. */
+  private beginDeletion(topic: string, stored: StoredTopic, change: TopicChange): Promise<Step> {
+    const { value } = stored;
+    const put = this.keys.member("deleted", value.uid);
+    return this.replace(topic, stored, { ...value, change }, [{ put, value: SHAPES.deleted.write({ topic }) }]);
+  }
+
+  private async replace(
+    topic: string,
+    { modRevision }: StoredTopic,
+    value: TopicRecord,
+    more: readonly EtcdOperation[] = [],
+  ): Promise<Step> {
     const key = this.keys.topic(topic);
-    await this.txn([{ key, modRevision }], [{ put: key, value: SHAPES.topics.write(value) }]);
+    await this.txn([{ key, modRevision }], [{ put: key, value: SHAPES.topics.write(value) }, ...more]);
     // That it is as it should be is read again, as after an unknown outcome.
     return "again";
   }

@@ -56,6 +56,7 @@ export class ClusterView {
     partitions: new Map(),
     moves: new Map(),
     removals: new Map(),
+    deleted: new Map(),
   };
   /** The revision that changed each known key last. */
   private readonly modRevisions = new Map<string, number>();
@@ -123,6 +124,10 @@ export class ClusterView {
 
   get removals(): ReadonlyMap<string, Stored<Records["removals"]>> {
     return this.tables.removals;
+  }
+
+  get deleted(): ReadonlyMap<string, Stored<Records["deleted"]>> {
+    return this.tables.deleted;
   }
 
   /** Reads everything, tells what differs from before, and watches from there. */

@@ -158,6 +158,14 @@ export interface RemovalRecord extends Extensible {
   readonly problem: string;
 }
 
+/**
+ * `deleted/UID`, by the uid of a topic: it was deleted. Brokers that were away drop what they have of it. A topic that etcd does not have
+ * and that is not named here may have been lost with etcd, and stays on their disks.
+ */
+export interface DeletedRecord extends Extensible {
+  readonly topic: string;
+}
+
 const disk = new Shape<DiskRecord>({ sizeBytes: whole(0), freeBytes: whole(0) });
 const load = new Shape<LoadRecord>({ inBytesPerSecond: amount, outBytesPerSecond: amount, storedBytes: amount });
 const run = text(64);
@@ -237,6 +245,7 @@ export const SHAPES = {
     left: whole(0),
     problem: optional(text(300, 0), ""),
   }),
+  deleted: new Shape<DeletedRecord>({ topic: name }),
 } as const;
 
 export const PREFIXES_SHAPE = new Shape<PrefixesRecord>({ next: whole(1, MAX_PREFIX + 1) });
@@ -252,4 +261,5 @@ export interface Records {
   readonly partitions: PartitionRecord;
   readonly moves: MoveRecord;
   readonly removals: RemovalRecord;
+  readonly deleted: DeletedRecord;
 }

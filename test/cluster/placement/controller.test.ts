@@ -263,3 +263,16 @@ test("hours of the day", () => {
   expect(within("3-3")).toEqual([1, 2, 3, 4, 22, 23]);
   expect(isWithin(undefined, at(1))).toBe(true);
 });
+
+test("of the topics that were deleted the oldest are forgotten when there are many", () => {
+  const cluster = new Cluster(6, 1);
+  const { world, lookup } = cluster;
+  const uidOf = (i: number) => i.toString(16).padStart(16, "0");
+  for (let i = 0; i < 2_150; i++) {
+    const put = { put: KEYS.member("deleted", uidOf(i)), value: SHAPES.deleted.write({ topic: "t" }) };
+    world.etcd.store.txn([], [put], []);
+  }
+  world.etcd.changed();
+  world.time.until(() => lookup.view.deleted.size === 2_000, MINUTE_MS, "some are forgotten");
+  expect([lookup.view.deleted.has(uidOf(149)), lookup.view.deleted.has(uidOf(150))]).toEqual([false, true]);
+});

@@ -131,6 +131,7 @@ test("a topic is made, expanded, set and removed; keys stay on the partitions th
   expect(settle(changes.create("u v", settings(1, 1)))).toBe('invalid topic name "u v"');
   expect(settle(changes.remove("t"))).toBeUndefined();
   expect([view.topics.size, view.partitions.size]).toEqual([0, 0]);
+  expect([...view.deleted.values()].map(({ value }) => value.topic)).toEqual(["t"]);
   expect(settle(changes.remove("t"))).toBe("there is no topic t");
   checkHistory(world);
 });

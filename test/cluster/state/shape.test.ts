@@ -39,6 +39,7 @@ const WHOLE: Record<Kind, object> = {
   partitions: PARTITION,
   moves: { state: "waiting", what: "replace", why: "asked", topic: "t", partition: 3, uid: UID, from: UID, to: OTHER, inSync: 2 },
   removals: { state: "draining", partitions: 4, left: 3, problem: "" },
+  deleted: { topic: "t" },
 };
 
 describe("the values in etcd", () => {

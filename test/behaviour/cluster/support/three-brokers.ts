@@ -43,6 +43,10 @@ export class ThreeBrokers implements AsyncDisposable {
     });
   }
 
+  get endpoints(): readonly string[] {
+    return this.etcd.endpoints;
+  }
+
   broker(index: number): Server {
     return this.brokers[index] as Server;
   }
