@@ -3,6 +3,7 @@ import { type Clock, systemClock } from "../../base/clock.ts";
 import { systemRandom } from "../../base/random-source.ts";
 import { RateLimitedLog } from "../../base/rate-limited-log.ts";
 import type { ClusterMember } from "../../broker/cluster-routing.ts";
+import type { Forwarder } from "../../broker/forwarding/forwarder.ts";
 import { DATA_FOLDER } from "../../broker/storage/data-path.ts";
 import { formatAddress, parseRemoteAddress } from "../../net/address.ts";
 import { BUNSQ_VERSION } from "../../version.ts";
@@ -86,6 +87,10 @@ export class BrokerMember implements ClusterMember {
       addressOf: (uid) => this.view.brokers.get(uid)?.value.replication || undefined,
     });
     broker.publishing.forwarder = this.forwarding.forwarder;
+  }
+
+  get forwarder(): Forwarder {
+    return this.forwarding.forwarder;
   }
 
   get lease(): { readonly holds: boolean } | undefined {

@@ -58,9 +58,6 @@ export class ReplicationCounts {
   fencedFrames = 0;
   /** Publishes to a partition that this broker does not lead, or that too few replicas have, which were not passed on. */
   refusedPublishes = 0;
-  /** Publishes that were passed on to the leader, and those that could not be. */
-  forwardedPublishes = 0;
-  failedForwards = 0;
   /** What was sent to followers that were not in sync. */
   catchUpBytes = 0;
   /** Damaged regions of logs that were read again from another replica, and those that none could give. */

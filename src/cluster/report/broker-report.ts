@@ -1,3 +1,4 @@
+import type { Forwarder } from "../../broker/forwarding/forwarder.ts";
 import type { ClusterReport, FollowerReport, ReplicaReport, ReplicaStats } from "../../broker/metrics/cluster-report.ts";
 import type { Scope } from "../../broker/metrics/exposition/groups.ts";
 import type { Family } from "../../http/metrics/family.ts";
@@ -21,6 +22,7 @@ export interface ReportedMember {
   /** These two are undefined before it takes part. */
   readonly lease: { readonly holds: boolean } | undefined;
   readonly replication: Pick<Replication, "replicas" | "replica" | "counts" | "peers"> | undefined;
+  readonly forwarder: Readonly<Pick<Forwarder, "counts" | "heldBytes">>;
   /** Its own key is in etcd. */
   readonly isMember: boolean;
   /** Why it has no part in the cluster yet, or any more; undefined: it has. */
@@ -48,7 +50,23 @@ const REFUSED = counter(
   "nsq_cluster_refused_publishes",
   "Publishes that were refused because this broker does not lead the partition, or too few replicas are in sync",
 );
-const FORWARDED = counter("nsq_cluster_forwarded_publishes", "Publishes that were passed on to the leader", OUTCOME);
+const FORWARDED = counter(
+  "nsq_cluster_forwarded_publishes",
+  "Publishes that were passed on to the leader: done, refused by it, leaderless (nobody led in time), or unknown (it may have them)",
+  OUTCOME,
+);
+const FORWARDED_BYTES: Family = {
+  name: "nsq_cluster_forwarded_bytes",
+  kind: "counter",
+  unit: "bytes",
+  help: "Bytes of the publishes that were passed on and acknowledged",
+};
+const HELD: Family = {
+  name: "nsq_cluster_forwarding_bytes",
+  kind: "gauge",
+  unit: "bytes",
+  help: "Bytes of the publishes that wait for a leader, or for its answer",
+};
 const CATCH_UP: Family = {
   name: "nsq_cluster_catch_up_bytes",
   kind: "counter",
@@ -64,7 +82,7 @@ const REPAIRED = counter(
 /** The metrics of a broker's part in its cluster, but for those of its partitions, its followers and its etcd. */
 export const MEMBER_FAMILIES: readonly Family[] = [
   ...[MEMBER, BROKERS, PEERS, PARTITIONS, OFFLINE, LEADS, TAKE_OVERS, HAND_OVERS, LEFT, JOINED],
-  ...[FENCED, REFUSED, FORWARDED, CATCH_UP, REPAIRED],
+  ...[FENCED, REFUSED, FORWARDED, FORWARDED_BYTES, HELD, CATCH_UP, REPAIRED],
 ];
 
 /** Partitions of the view that are looked at in one step. */
@@ -151,7 +169,7 @@ export class BrokerReport implements ClusterReport {
     one(text, JOINED, counts.inSyncJoined);
     one(text, FENCED, counts.fencedFrames);
     one(text, REFUSED, counts.refusedPublishes);
-    outcomes(text, FORWARDED, counts.forwardedPublishes, counts.failedForwards);
+    forwarderMetrics(member.forwarder, text);
     one(text, CATCH_UP, counts.catchUpBytes);
     outcomes(text, REPAIRED, counts.repairedRegions, counts.failedRepairs);
     yield* replicaMetrics(replicas, scope, (uid) => this.nameOf(uid), text);
@@ -210,6 +228,14 @@ function followerReport({ uid, isInSync, isFollowing, end, lagMessages, lagBytes
     lag_bytes: lagBytes ?? null,
     lag_ms: Math.round(lagMs),
   };
+}
+
+function forwarderMetrics({ counts, heldBytes }: ReportedMember["forwarder"], text: MetricText): void {
+  const { forwarded, refused, leaderless, unknown, forwardedBytes } = counts;
+  text.family(FORWARDED);
+  for (const [outcome, count] of Object.entries({ done: forwarded, refused, leaderless, unknown })) text.sample(labels({ outcome }), count);
+  one(text, FORWARDED_BYTES, forwardedBytes);
+  one(text, HELD, heldBytes);
 }
 
 function outcomes(text: MetricText, family: Family, done: number, failed: number): void {

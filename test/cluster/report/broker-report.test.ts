@@ -24,6 +24,7 @@ function reportOf({ uid, view, membership, replication, site, node }: SimBroker)
     view,
     etcd: new MeteredEtcd(site.world.etcd.client(node), node),
     lease: membership.lease,
+    forwarder: { counts: { forwarded: 3, forwardedBytes: 30, repeated: 0, refused: 1, leaderless: 2, unknown: 4 }, heldBytes: 5 },
     isMember: true,
     notReady: undefined,
     replication,
@@ -70,6 +71,15 @@ test("a broker of a cluster has all metrics of the tables, each once, and no oth
   const { names } = metricsOf(reportOf(started().leader));
   const families = [...MEMBER_FAMILIES, ...REPLICA_FAMILIES, ...FOLLOWER_FAMILIES, ...ETCD_FAMILIES];
   expect([...names].sort()).toEqual(families.map(sampleName).sort());
+});
+
+test("publishes that were passed on are counted by what came of them", () => {
+  const { values } = metricsOf(reportOf(started().leader));
+  const outcomes = ["done", "refused", "leaderless", "unknown"];
+  const counts = outcomes.map((outcome) => values.get(`nsq_cluster_forwarded_publishes_total{outcome="${outcome}"}`));
+  expect([...counts, values.get("nsq_cluster_forwarded_bytes_total"), values.get("nsq_cluster_forwarding_bytes")]).toEqual([
+    3, 1, 2, 4, 30, 5,
+  ]);
 });
 
 test("a leader counts its partition and its followers, a follower that it follows", () => {
