@@ -1,3 +1,4 @@
+import { UnreadableFile } from "../storage/disk/unreadable-file.ts";
 import { SharedEntries } from "../topics/shared-entries.ts";
 import type { StateValues } from "../topics/state-values.ts";
 import type { TopicPartition } from "../topics/topic-partition.ts";
@@ -13,6 +14,24 @@ type ChannelKeeperParts = StoredSettingsParts & StateRecoveryParts;
  */
 export class ChannelKeeper {
   constructor(private readonly parts: ChannelKeeperParts) {}
+
+  /**
+   * Whether the places can be read at which channels go on. Where one is damaged, another broker may have it: then they can be read later.
+   *
+   * @param values as for takeUp()
+   */
+  canTakeUp(partition: TopicPartition, values: StateValues): boolean {
+    const { log, id } = partition;
+    const recovery = new StateRecovery(this.parts, partition, values);
+    const floors = recovery.isNew ? this.parts.metadata.channels(id).map(({ floor }) => floor) : recovery.floors();
+    try {
+      for (const floor of [partition.released, ...floors]) log.locate(Math.max(log.startSequence, Math.min(floor, log.committedNext)));
+    } catch (error) {
+      if (!(error instanceof UnreadableFile)) throw error;
+      return false;
+    }
+    return true;
+  }
 
   /**
    * This broker leads a partition: its channels go on where the broker that led it before has left them.

@@ -88,6 +88,12 @@ export class StateRecovery implements EntryOwner {
     });
   }
 
+  /** Where channels go on. */
+  floors(): number[] {
+    const { released = 0 } = decodeTopic(this.values.get(TOPIC_KEY)) ?? {};
+    return [released, ...this.channels().map(([, { floor }]) => floor)];
+  }
+
   private read<T>(key: string, decode: (value: Buffer) => T): T | undefined {
     const value = this.values.get(key);
     if (value === undefined) return undefined;

@@ -11,6 +11,8 @@ import type { MemberParts } from "./member-parts.ts";
 import type { StoredMemory } from "./replica-memories.ts";
 import { ReplicaValues } from "./replica-values.ts";
 
+/** How long to wait before it is looked again whether channels can go on. */
+const AGAIN_MS = 200;
 const LOST = new PublishError("another broker leads the partition now, or is about to; whether it has the message is not known");
 
 /** A partition of this broker that other brokers may have as well. It is served while this broker leads it. */
@@ -24,6 +26,7 @@ export class MemberPartition implements ReplicaHost {
   private readonly state: ReplicaState;
   private readonly values: ReplicaValues;
   private replica: Replica | undefined;
+  private newest: Role | undefined;
   private lastRefusal: PublishError | undefined;
 
   /** @param onRole called when it is led here, or no more */
@@ -77,9 +80,12 @@ export class MemberPartition implements ReplicaHost {
   }
 
   onRole(role: Role): void {
+    const isAgain = this.newest === role;
+    this.newest = role;
     const { partition, replicated, parts } = this;
     const leads = role.name === "leader";
     if (replicated.leads === leads) return;
+    if (leads && !parts.broker.channelKeeper.canTakeUp(partition, this.values)) return this.tryAgain(role, isAgain);
     replicated.leads = leads;
     if (leads) replicated.accept();
     else replicated.refuse(LOST);
@@ -88,6 +94,15 @@ export class MemberPartition implements ReplicaHost {
     parts.broker.registry.observer?.leaderChanged(partition);
     if (leads) this.attempt(() => parts.broker.channelKeeper.takeUp(partition, this.values, this.channels));
     this.onChanged(this);
+  }
+
+  /** What channels need first is damaged or cannot be read: it is read from another replica. Until then nothing is served. */
+  private tryAgain(role: Role, isAgain: boolean): void {
+    if (!isAgain)
+      this.parts.broker.logger.warn(`PARTITION(${this.name}): cannot serve before damaged messages are read from another replica`);
+    this.parts.clock.callAfter(AGAIN_MS, () => {
+      if (this.newest === role) this.onRole(role);
+    });
   }
 
   /** Who leads changes whatever the disk does. */

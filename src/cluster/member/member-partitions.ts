@@ -70,7 +70,7 @@ export class MemberPartitions {
     const { notes, registry } = broker;
     // The kernel still has what a process wrote that was killed.
     const isKept = fsync || notes.lastRun === "clean" || notes.lastRun === "killed";
-    const isDamaged = registry.corruptRegionsIn(name) > 0 || states.damaged.has(log.prefix);
+    const isDamaged = registry.corruptRegionsIn(name) > 0 || log.files?.isSound === false || states.damaged.has(log.prefix);
     return this.memories.of({ ...row, isWhole: row.isWhole && isKept && !isDamaged });
   }
 

@@ -28,6 +28,7 @@ export interface MemberBroker extends ReplicatedPartitionParts {
   readonly notes: { readonly lastRun: LastRun };
   /** Takes up the channels of a partition that this broker begins to lead, and puts them away when it does no more. */
   readonly channelKeeper: {
+    canTakeUp(partition: TopicPartition, values: StateValues): boolean;
     takeUp(partition: TopicPartition, values: StateValues, channels: Iterable<string>): void;
     putAway(partition: TopicPartition): void;
   };

@@ -28,6 +28,9 @@ export class ThreeBrokers implements AsyncDisposable {
     const cluster = new ThreeBrokers(await RealEtcd.start(), flags);
     await Promise.all([0, 1, 2].map((index) => cluster.startBroker(index)));
     await until("all three are members", () => cluster.brokers.every(({ log }) => log().includes("CLUSTER: member")));
+    // A topic gets no more replicas than the broker that makes it knows of brokers.
+    for (const broker of cluster.brokers)
+      await until("it knows all three", async () => /^nsq_cluster_brokers 3$/m.test(await (await broker.http("GET", "/metrics")).text()));
     return cluster;
   }
 
@@ -73,10 +76,15 @@ export class ThreeBrokers implements AsyncDisposable {
 
   /** The bytes of the segments that a broker has of the topic. */
   segments(index: number): Buffer[] {
+    const folder = this.folder(index);
+    const names = readdirSync(folder).filter((name) => name.endsWith(".log"));
+    return names.sort().map((name) => readFileSync(join(folder, name)));
+  }
+
+  /** The folder that a broker has of the topic. */
+  folder(index: number): string {
     const topics = join(this.paths[index] as string, "bunsq-data", "topics");
-    const folder = readdirSync(topics).find((name) => name.includes(TOPIC)) as string;
-    const names = readdirSync(join(topics, folder)).filter((name) => name.endsWith(".log"));
-    return names.sort().map((name) => readFileSync(join(topics, folder, name)));
+    return join(topics, readdirSync(topics).find((name) => name.includes(TOPIC)) as string);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,0 +1,157 @@
+import { expect, test } from "bun:test";
+import { closeSync, openSync, readdirSync, readFileSync, unlinkSync, writeSync } from "node:fs";
+import { join } from "node:path";
+import { describeUnless, missing } from "../../support/needs.ts";
+import { RawClient } from "../../support/raw-client.ts";
+import { until } from "../../support/server.ts";
+import { ThreeBrokers, TOPIC } from "./support/three-brokers.ts";
+
+const LIMIT_MS = 90_000;
+const MESSAGES = 3_000;
+const BATCH = 100;
+/** Some segments of this size, and none of them in memory after a restart. */
+const FLAGS = ["--max-bytes-per-file=65536", "--cluster-scrub=1s"];
+
+function bodyOf(number: number): string {
+  return `${number} ${"x".repeat(150)}`;
+}
+
+/** A topic with the channel `c` and another one, which have got nothing, and whose messages all three brokers have. @returns the leader */
+async function filled(cluster: ThreeBrokers): Promise<number> {
+  expect((await cluster.broker(0).http("POST", `/topic/create?topic=${TOPIC}`)).status).toBe(200);
+  const leader = await cluster.leader();
+  await cluster.untilInSync(leader);
+  for (const channel of ["c", "keeping"])
+    expect((await cluster.broker(leader).http("POST", `/channel/create?topic=${TOPIC}&channel=${channel}`)).status).toBe(200);
+  for (let at = 0; at < MESSAGES; at += BATCH) {
+    const lines = Array.from({ length: BATCH }, (_, i) => bodyOf(at + i)).join("\n");
+    expect((await cluster.broker(leader).http("POST", `/mpub?topic=${TOPIC}`, lines)).status).toBe(200);
+  }
+  await untilEqual(cluster, [0, 1, 2]);
+  return leader;
+}
+
+async function untilEqual(cluster: ThreeBrokers, indexes: readonly number[]): Promise<void> {
+  await until("all have the same records", () => {
+    const [first, ...others] = indexes.map((index) => Buffer.concat(cluster.segments(index)));
+    return first !== undefined && first.length > MESSAGES * 150 && others.every((other) => other.equals(first));
+  });
+}
+
+async function consumeAll(port: number): Promise<string[]> {
+  const client = await subscribed(port);
+  client.command("RDY 200");
+  const got = new Set<string>();
+  while (got.size < MESSAGES) {
+    const { id, data } = await client.message();
+    got.add(data.toString());
+    client.command(`FIN ${id}`);
+  }
+  client.close();
+  return [...got];
+}
+
+/** A broker that has begun to lead may not serve yet: where a channel goes on, something may be damaged. */
+async function subscribed(port: number): Promise<RawClient> {
+  let found: RawClient | undefined;
+  await until("it serves", async () => {
+    const client = await RawClient.connect(port);
+    try {
+      await client.call(`SUB ${TOPIC} c`);
+      found = client;
+    } catch {
+      client.terminate();
+    }
+    return found !== undefined;
+  });
+  return found as RawClient;
+}
+
+function files(cluster: ThreeBrokers, index: number, ending: string): string[] {
+  const folder = cluster.folder(index);
+  return readdirSync(folder)
+    .filter((name) => name.endsWith(ending))
+    .sort()
+    .map((name) => join(folder, name));
+}
+
+function flip(path: string | undefined, at: number): void {
+  const fd = openSync(path as string, "r+");
+  writeSync(fd, Buffer.from([(readFileSync(path as string)[at] as number) ^ 4]), 0, 1, at);
+  closeSync(fd);
+}
+
+async function repaired(cluster: ThreeBrokers, index: number): Promise<{ done: number; failed: number }> {
+  const text = await (await cluster.broker(index).http("GET", "/metrics")).text();
+  const value = (outcome: string) =>
+    Number(new RegExp(`nsq_cluster_repaired_regions_total\\{outcome="${outcome}"\\} (\\d+)`).exec(text)?.[1] ?? Number.NaN);
+  return { done: value("done"), failed: value("failed") };
+}
+
+const DAMAGES: Record<string, (cluster: ThreeBrokers, index: number) => void> = {
+  "flipped bits": (cluster, index) => {
+    const logs = files(cluster, index, ".log");
+    for (const at of [500, 20_000, 40_000]) flip(logs[1], at);
+    flip(logs[3], 1_000);
+  },
+  "a lost segment": (cluster, index) => {
+    for (const ending of [".log", ".idx"]) unlinkSync(files(cluster, index, ending)[2] as string);
+  },
+  "a lost log file": (cluster, index) => unlinkSync(files(cluster, index, ".log")[2] as string),
+  "a lost index": (cluster, index) => unlinkSync(files(cluster, index, ".idx")[2] as string),
+  "a lost beginning": (cluster, index) => {
+    for (const ending of [".log", ".idx"]) unlinkSync(files(cluster, index, ending)[0] as string);
+  },
+  "a lost end": (cluster, index) => {
+    for (const ending of [".log", ".idx"]) unlinkSync(files(cluster, index, ending).at(-1) as string);
+  },
+};
+
+describeUnless(missing("etcd"))("three brokers and etcd", () => {
+  for (const [name, damage] of Object.entries(DAMAGES)) {
+    test(
+      `${name} of a stopped follower and of a stopped leader are there again, and nothing is skipped`,
+      async () => {
+        await using cluster = await ThreeBrokers.start(FLAGS);
+        const leader = await filled(cluster);
+        const follower = (leader + 1) % 3;
+        for (const index of [follower, leader]) {
+          await cluster.broker(index).stop("SIGKILL");
+          damage(cluster, index);
+          await cluster.startBroker(index);
+          const leads = await cluster.leader();
+          await cluster.untilInSync(leads);
+          await untilEqual(cluster, [0, 1, 2]);
+          if (name !== "a lost end") {
+            const { done, failed } = await repaired(cluster, index);
+            expect(done).toBeGreaterThan(0);
+            expect(failed).toBe(0);
+          }
+        }
+        const leads = await cluster.leader();
+        const got = await consumeAll(cluster.broker(leads).tcpPort);
+        expect(got.sort()).toEqual(Array.from({ length: MESSAGES }, (_, i) => bodyOf(i)).sort());
+        for (const { log } of cluster.brokers) expect(log()).not.toContain("skipped");
+      },
+      LIMIT_MS,
+    );
+  }
+
+  test(
+    "flipped bits at brokers that run are mended when somebody reads them, or by and by",
+    async () => {
+      await using cluster = await ThreeBrokers.start(FLAGS);
+      const leader = await filled(cluster);
+      const others = [0, 1, 2].filter((index) => index !== leader);
+      // The first message, which a channel needs before it can go on, is one of them.
+      for (const [i, index] of others.entries()) for (const at of [50, 45_000]) flip(files(cluster, index, ".log")[i], at);
+      await cluster.broker(leader).stop("SIGKILL");
+      const second = await cluster.leader(others);
+      const got = await consumeAll(cluster.broker(second).tcpPort);
+      expect(got.sort()).toEqual(Array.from({ length: MESSAGES }, (_, i) => bodyOf(i)).sort());
+      await untilEqual(cluster, others);
+      for (const index of others) expect(await repaired(cluster, index)).toEqual({ done: 2, failed: 0 });
+    },
+    LIMIT_MS,
+  );
+});
