@@ -1,6 +1,7 @@
 import { UnreadableFile } from "../../broker/storage/disk/unreadable-file.ts";
 import { FollowerProgress } from "./follower-progress.ts";
 import { InSyncSet } from "./in-sync-set.ts";
+import { OrderRight } from "./order-right.ts";
 import { partAt } from "./parting.ts";
 import type { Peer } from "./peer.ts";
 import type { ReplicaLog } from "./replica-log.ts";
@@ -36,6 +37,8 @@ interface HandOver {
  */
 export class Leader implements Counted {
   readonly state: StateLeader;
+  /** Tells whether messages of an ordered partition may be handed out. */
+  readonly order: OrderRight;
   private readonly inSync: InSyncSet;
   private readonly followers = new Map<string, FollowerProgress>();
   /** What is below this was written in earlier epochs, and may have been acknowledged: the high watermark may be known too low at first. */
@@ -50,6 +53,7 @@ export class Leader implements Counted {
 
   /**
    * @param highWatermark below it everything was acknowledged in earlier epochs; there may be more
+   * @param former who may still hand out messages; "": nobody, undefined: it is not known
    * @param onRecord gets newer records than this leader has seen
    */
   constructor(
@@ -58,8 +62,10 @@ export class Leader implements Counted {
     stored: StoredRecord,
     private readonly parts: ReplicationParts,
     private readonly partition: PartitionParts,
+    former: string | undefined,
     onRecord: (stored: StoredRecord) => void,
   ) {
+    this.order = new OrderRight(parts.clock, former);
     this.firstSequence = partition.log.end;
     this.inSync = new InSyncSet(partition.key, stored, parts.writer, (newer) => {
       if (newer !== undefined) onRecord(newer);
@@ -76,6 +82,24 @@ export class Leader implements Counted {
   /** Another replica is about to lead. */
   get isHandingOver(): boolean {
     return this.handOver !== undefined;
+  }
+
+  /** Whether messages of an ordered partition may be handed out. */
+  get mayHandOut(): boolean {
+    return !this.isOver && this.handOver?.isAsked !== true && this.order.holds;
+  }
+
+  /** Etcd had this broker as the leader. */
+  confirmed(sentMs: number, sentWallMs: number): void {
+    if (this.isOver) return;
+    this.order.confirmed(sentMs, sentWallMs);
+    this.reviewOrder();
+  }
+
+  private reviewOrder(): void {
+    const { former } = this.order;
+    if (former !== undefined && this.parts.peers.get(former)?.isRefused === true) this.order.formerEnded();
+    if (this.order.begins()) this.partition.host.onMayHandOut?.();
   }
 
   /** Why nothing may be published; undefined: it may. */
@@ -142,6 +166,7 @@ export class Leader implements Counted {
     follower.ask = ask;
     this.part(peer, follower, to, restarts);
     this.sendTo(follower);
+    if (peer.uid === this.order.former) this.order.formerEnded();
     this.review();
   }
 
@@ -162,6 +187,7 @@ export class Leader implements Counted {
     this.lastFrame = undefined;
     this.state.review();
     this.advance();
+    this.reviewOrder();
     this.reviewHandOver();
     if (this.inSync.isChanging) return;
     const { members } = this.inSync;

@@ -63,10 +63,14 @@ export interface ReplicaHost {
   /** How many replicas must have a publish before it is acknowledged, the leader included. */
   readonly minInSync: number;
   readonly durability: "write" | "fsync";
+  /** Its messages may be handed out only while Replica.mayHandOut is true. */
+  readonly isOrdered?: boolean;
   /** It takes publishes as the leader only. What a former leader did not acknowledge will not be. */
   onRole(role: Role): void;
   /** What is below this sequence may be acknowledged and delivered. It only grows, but for a new leader it may begin lower. */
   onHighWatermark(sequence: number): void;
   /** More changes of the state are on all replicas that count. */
   onStateMark?(): void;
+  /** Messages of an ordered partition may be handed out now. */
+  onMayHandOut?(): void;
 }

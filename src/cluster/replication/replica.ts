@@ -1,6 +1,7 @@
 import { PartitionRepair, type RepairedReplica } from "../repair/partition-repair.ts";
 import { Follower } from "./follower.ts";
 import { Leader } from "./leader.ts";
+import { RIGHTS_END_MS } from "./order-right.ts";
 import type { Peer } from "./peer.ts";
 import type { PartitionParts, ReplicationParts, StoredRecord } from "./replica-parts.ts";
 import type { ReplicaStatus } from "./replica-status.ts";
@@ -27,6 +28,9 @@ export class Replica {
   /** Its disk failed when it was to lead: it does not try before this, by the steady clock. */
   private restUntilMs = Number.NEGATIVE_INFINITY;
   private highWatermark = 0;
+  /** Since when the epoch of the record is known, by the steady clock, and who alone may have handed out messages before: see OrderRight. */
+  private ledSinceMs = Number.POSITIVE_INFINITY;
+  private former: string | undefined;
   /** Whom it could not follow, as the epoch could not be saved. */
   private unsaved: { leader: string; epoch: number } | undefined;
   readonly repair: PartitionRepair;
@@ -104,6 +108,11 @@ export class Replica {
     };
   }
 
+  /** Whether messages of an ordered partition may be handed out here now. */
+  get mayHandOut(): boolean {
+    return this.leading?.mayHandOut === true;
+  }
+
   /** The leader that this broker would take over from: its uid, or "" for none; undefined: it must not lead now. */
   get replaceable(): string | undefined {
     if (this.stored === undefined || this.isChanging || !this.isWhole || this.leading !== undefined || this.rests) return undefined;
@@ -130,12 +139,25 @@ export class Replica {
   /** Etcd has this record; older ones than the newest do not count. */
   onRecord(stored: StoredRecord): void {
     if (this.isClosed || stored.modRevision <= (this.stored?.modRevision ?? 0)) return;
+    this.remember(stored.value);
     this.stored = stored;
     const { leader, epoch } = stored.value;
     if (this.isStale(epoch)) return;
     if (leader === this.parts.uid) return this.onOwnRecord(stored);
     if (this.role instanceof Follower && this.role.epoch === epoch && this.role.leader === leader) return this.leaveUnlessWhole();
     this.follow(leader, epoch);
+  }
+
+  /** Who led before the leader of a newer record. */
+  private remember({ epoch }: StoredRecord["value"]): void {
+    const before = this.stored?.value;
+    if (before?.epoch === epoch) return;
+    const nowMs = this.parts.clock.steadyMs();
+    // Nobody else may have the right that is told from the leaders before that one.
+    const isOnly = before !== undefined && before.leader !== "" && before.epoch + 1 === epoch && nowMs - this.ledSinceMs > RIGHTS_END_MS;
+    const isOurs = before?.leader === this.parts.uid;
+    this.former = isOnly ? (isOurs ? "" : before.leader) : undefined;
+    this.ledSinceMs = nowMs;
   }
 
   private onOwnRecord(stored: StoredRecord): void {
@@ -173,9 +195,8 @@ export class Replica {
     this.parts.logger.info(`PARTITION(${name}): leader of epoch ${epoch} at ${log.end}, in sync: ${stored.value.inSync.join(" ")}`);
     this.parts.counts.leads++;
     this.partition.host.onRole({ name: "leader", epoch });
-    this.role = new Leader(epoch, Math.min(this.highWatermark, log.end), stored, this.parts, this.partition, (newer) =>
-      this.onRecord(newer),
-    );
+    const mark = Math.min(this.highWatermark, log.end);
+    this.role = new Leader(epoch, mark, stored, this.parts, this.partition, this.former, (newer) => this.onRecord(newer));
     this.repair.begin();
   }
 

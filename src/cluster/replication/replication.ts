@@ -7,6 +7,7 @@ import type { Network } from "../net/network.ts";
 import { Scrubber } from "../repair/scrubber.ts";
 import { ByteRate } from "./byte-rate.ts";
 import type { TakeConnection } from "./greeting.ts";
+import { OrderRights } from "./order-right.ts";
 import { Peers } from "./peers.ts";
 import { RecordWriter } from "./record-writer.ts";
 import { Replica } from "./replica.ts";
@@ -18,6 +19,8 @@ import type { Hello } from "./wire.ts";
 const PULSE_MS = 50;
 const PULSES_PER_REVIEW = 2;
 const PULSES_PER_BEAT = 4;
+/** As often etcd is asked whether this broker still leads ordered partitions. */
+const PULSES_PER_RIGHT = 20;
 /** A pulse that comes later than this means that the process stood still. */
 const STALL_MS = 250;
 
@@ -47,6 +50,7 @@ export class Replication {
   private readonly parts: ReplicationParts;
   private readonly election: Election;
   private readonly scrubber: Scrubber;
+  private readonly orderRights: OrderRights;
   private timer: Timer | undefined;
   private pulses = 0;
   private pulsedMs: number;
@@ -73,6 +77,7 @@ export class Replication {
     const catchUp = new ByteRate(clock, settings.catchUpBytesPerSecond);
     const { peers, counts } = this;
     this.parts = { uid: hello.uid, clock, settings, peers, writer, lease, catchUp, counts, logger, errors };
+    this.orderRights = new OrderRights(etcd, clock, hello.uid);
     this.election = new Election(this.parts, options.isAlive);
     this.scrubber = new Scrubber(settings.scrubMs, () => this.byNumber.values(), counts);
     this.pulsedMs = clock.steadyMs();
@@ -147,6 +152,7 @@ export class Replication {
       this.each(({ leading }) => leading?.markBeat());
       for (const peer of this.peers.all()) peer.beat();
     }
+    this.orderRights.ask(this.byNumber.values(), this.pulses % PULSES_PER_RIGHT === 0);
     this.election.look(nowMs, this.byNumber.values());
     this.scrubber.step(nowMs, sinceMs - PULSE_MS);
   }

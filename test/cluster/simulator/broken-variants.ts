@@ -2,6 +2,7 @@ import { PartitionMove } from "../../../src/cluster/placement/partition-move.ts"
 import type { FollowerProgress } from "../../../src/cluster/replication/follower-progress.ts";
 import { InSyncSet } from "../../../src/cluster/replication/in-sync-set.ts";
 import { Leader } from "../../../src/cluster/replication/leader.ts";
+import { OrderRight } from "../../../src/cluster/replication/order-right.ts";
 import { Replica } from "../../../src/cluster/replication/replica.ts";
 import { StateLeader } from "../../../src/cluster/replication/state/state-leader.ts";
 import { StateProgress } from "../../../src/cluster/replication/state/state-progress.ts";
@@ -88,6 +89,9 @@ export const BROKEN_VARIANTS: readonly BrokenVariant[] = [
   ),
   method("a replica is removed while others lag behind", PartitionMove.prototype, "mayDrop", () => true),
   method("a leader does not know the keys of publishes before it led", SimPartition.prototype, "takeKeys", () => {}),
+  getter("a leader that is cut off goes on with an ordered partition", Leader.prototype, "mayHandOut", () => true),
+  method("a new leader of an ordered partition does not wait for the one before", OrderRight.prototype, "waitFrom", () => 0),
+  method("an ordered partition goes on before replicas know what is finished", SimChannel.prototype, "waitsForReplicas", () => false),
   getter("a leader delivers what is not released", SimChannel.prototype, "deliverable", function () {
     return this.partition.disk.end;
   }),

@@ -54,6 +54,7 @@ export class ClusterFaults {
     this.isEnding = true;
     world.note("healing");
     for (const undo of this.undos) undo();
+    this.undos.clear();
     time.advance(0);
     network.healAll();
     etcd.setDown(false);

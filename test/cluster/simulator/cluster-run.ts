@@ -79,9 +79,13 @@ export class ClusterRun {
     const replicas = random.int(1, Math.min(5, this.machines.all.length));
     const minInSync = random.pick([Math.floor(replicas / 2) + 1, Math.floor(replicas / 2) + 1, 1]);
     const durability = random.pick(["write", "fsync"] as const);
-    const refusal = time.settle(this.lookups[0].topics.create(topic, { ...SETTINGS, partitions, replicas, minInSync, durability }));
+    const ordered = random.chance(0.4);
+    const settings = { ...SETTINGS, partitions, replicas, minInSync, durability, ordered };
+    const refusal = time.settle(this.lookups[0].topics.create(topic, settings));
     if (refusal !== undefined) throw refusal;
-    this.world.note(`${topic} has ${partitions} partitions with ${replicas} replicas, ${minInSync} in sync, ${durability}`);
+    this.world.note(
+      `${topic} has ${partitions} partitions with ${replicas} replicas, ${minInSync} in sync, ${durability}${ordered ? ", ordered" : ""}`,
+    );
   }
 
   /** All partitions, as producers find them. */

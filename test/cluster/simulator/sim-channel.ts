@@ -19,12 +19,15 @@ export class SimChannel {
   /** Below this, replicas know that everything is finished. */
   private savedFloor: number;
   private isSaving = false;
+  private hasAsked = false;
   private isChecking = false;
 
   constructor(private readonly partition: SimPartition) {
     const { disk } = partition;
     const cursor = Number(disk.state.now.get(KEY)?.value.toString().slice(1) ?? 0);
-    this.floor = this.next = this.savedFloor = Math.max(disk.start, Math.min(cursor, disk.end));
+    this.floor = this.next = Math.max(disk.start, Math.min(cursor, disk.end));
+    // The leader before may have got its cursor to this replica only.
+    this.savedFloor = -1;
   }
 
   close(): void {
@@ -38,13 +41,16 @@ export class SimChannel {
     const { isOrdered, deliverable } = this;
     const limit = isOrdered ? 1 : IN_FLIGHT;
     while (!this.isClosed && this.inFlight.size < limit) {
-      if (isOrdered && this.savedFloor < this.floor) return;
+      if (isOrdered && (this.waitsForReplicas() || !partition.mayHandOut)) return;
       const sequence = this.again.shift() ?? (this.next < deliverable ? this.next++ : undefined);
       if (sequence === undefined) return;
       if (this.mustWait(sequence)) return;
       const message = disk.messageAt(sequence);
       // It was removed, as every channel had finished it.
-      if (message === undefined && sequence < disk.start) continue;
+      if (message === undefined && sequence < disk.start) {
+        this.floor = Math.max(this.floor, disk.start);
+        continue;
+      }
       if (this.finished.has(sequence) || sequence < this.floor) continue;
       this.inFlight.set(sequence, broker.node.steadyMs() + TIMEOUT_MS);
       this.checkLater();
@@ -70,7 +76,19 @@ export class SimChannel {
   }
 
   private get isOrdered(): boolean {
-    return this.partition.topic?.ordered === true;
+    return this.partition.isOrdered;
+  }
+
+  /** What was finished last of an ordered topic has to be known to whoever may lead next. */
+  private waitsForReplicas(): boolean {
+    if (this.savedFloor < 0 && !this.hasAsked && this.partition.replica.leading !== undefined) {
+      this.hasAsked = true;
+      const { floor } = this;
+      this.partition.changeState([], () => this.saved(floor));
+      // It may have gone on meanwhile.
+      return true;
+    }
+    return this.savedFloor < this.floor;
   }
 
   private finish(sequence: number): void {
@@ -94,10 +112,12 @@ export class SimChannel {
 
   private save(): void {
     const { floor } = this;
-    this.partition.changeState([{ key: KEY, value: Buffer.from(`;${floor}`) }], () => {
-      this.savedFloor = Math.max(this.savedFloor, floor);
-      this.pump();
-    });
+    this.partition.changeState([{ key: KEY, value: Buffer.from(`;${floor}`) }], () => this.saved(floor));
+  }
+
+  private saved(floor: number): void {
+    this.savedFloor = Math.max(this.savedFloor, floor);
+    this.pump();
   }
 
   private checkLater(): void {

@@ -68,6 +68,19 @@ export class SimPartition implements ReplicaHost {
     return this.disk.durability;
   }
 
+  get isOrdered(): boolean {
+    return this.topic?.ordered === true;
+  }
+
+  /** Tells whether messages of an ordered partition may go to consumers. */
+  get mayHandOut(): boolean {
+    return this.replica.mayHandOut;
+  }
+
+  onMayHandOut(): void {
+    this.channel?.pump();
+  }
+
   /** A change of the partition's record is under way. */
   get isChanging(): boolean {
     const { leading } = this.replica;

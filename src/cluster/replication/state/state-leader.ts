@@ -24,8 +24,11 @@ interface Waiting {
 export class StateLeader {
   /** The last change has this number. The first one of an epoch is 1. */
   number = 0;
-  /** All changes up to this one are on every member of the in-sync set. */
-  mark = 0;
+  /**
+   * All changes up to this one are on every member of the in-sync set. Below 0: what this leader has from earlier epochs is not, as the one
+   * before may not have got it to all of them.
+   */
+  mark = -1;
   private readonly followers = new Map<string, StateProgress>();
   /** This broker has stored everything up to this change. */
   private stored = 0;
@@ -101,7 +104,7 @@ export class StateLeader {
 
   /** Whether a follower has all that may have been answered. */
   mayJoin(uid: string): boolean {
-    return this.hasOf(uid) >= this.mark;
+    return this.hasOf(uid) >= Math.max(this.mark, 0);
   }
 
   /** Whether a follower has everything. */
