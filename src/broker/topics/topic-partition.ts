@@ -169,13 +169,14 @@ export class TopicPartition implements Committed {
 
   /** Messages that were released to no channel. */
   get depth(): number {
+    if (!this.serving) return 0; // It waits at the broker that leads.
     // Deferred publishes count in the deferred_count of each channel. Without a channel they would be counted nowhere.
     return this.waiting + (this.channels.size === 0 ? this.deferredPublishes.heldCount : 0);
   }
 
   /** Those of the depth that are on disk only. */
   get backendDepth(): number {
-    return this.ephemeral ? 0 : Math.max(0, Math.min(this.waiting, this.log.cachedSequence - this.released));
+    return this.ephemeral || !this.serving ? 0 : Math.max(0, Math.min(this.waiting, this.log.cachedSequence - this.released));
   }
 
   /** Messages in the log that were not released to the channels. */

@@ -126,7 +126,7 @@ const ALIKE: readonly Column<ReplicaRow>[] = [
 ];
 
 /** Where partitions of all topics are, the room is for their names. */
-const OF_CLUSTER: readonly Column<ReplicaRow>[] = [topic, state, { ...replicas, width: 300 }, ...ALIKE];
+const OF_CLUSTER: readonly Column<ReplicaRow>[] = [topic, state, { ...replicas, width: 340 }, ...ALIKE];
 const OF_TOPIC: readonly Column<ReplicaRow>[] = [partition, state, replicas, ...ALIKE];
 
 interface ReplicasTableProps {

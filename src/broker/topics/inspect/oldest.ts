@@ -54,8 +54,9 @@ export function oldestInTopic({ partitions }: Topic): number | undefined {
   return oldestOf(partitions, oldestInPartition);
 }
 
-function oldestInPartition({ log, released, releasedPosition, meter }: TopicPartition): number | undefined {
-  return log.committedNext > released ? meter.oldest.of(log, released, releasedPosition) : undefined;
+/** What waits in a partition that another broker leads waits there. */
+function oldestInPartition({ log, released, releasedPosition, meter, serving }: TopicPartition): number | undefined {
+  return serving && log.committedNext > released ? meter.oldest.of(log, released, releasedPosition) : undefined;
 }
 
 function oldestOf<Part>(parts: readonly Part[], read: (part: Part) => number | undefined): number | undefined {
