@@ -15,6 +15,7 @@ import {
 import { CHANNEL_PARTITION_FAMILIES, PARTITIONS_LEFT_OUT, TOPIC_PARTITION_FAMILIES } from "../src/broker/metrics/exposition/partitions.ts";
 import { MEMBER_FAMILIES } from "../src/cluster/report/broker-report.ts";
 import { ETCD_FAMILIES } from "../src/cluster/report/etcd-metrics.ts";
+import { LOOKUP_CLUSTER_FAMILIES } from "../src/cluster/report/lookup-metrics.ts";
 import { FOLLOWER_FAMILIES, REPLICA_FAMILIES } from "../src/cluster/report/replica-metrics.ts";
 import { type Family, sampleName } from "../src/http/metrics/family.ts";
 import { PROCESS_FAMILIES } from "../src/http/metrics/process-metrics.ts";
@@ -38,6 +39,7 @@ export const METRIC_TABLES: readonly { title: string; families: readonly Family[
   { title: "Partitions of a cluster, at each of its brokers", families: REPLICA_FAMILIES, added: "`topic`" },
   { title: "etcd, at every server of a cluster", families: ETCD_FAMILIES, added: "" },
   { title: "The lookup server", families: LOOKUP_FAMILIES, added: "" },
+  { title: "The cluster as a whole, at each of its lookups", families: LOOKUP_CLUSTER_FAMILIES, added: "" },
   { title: "Topics at the lookup server, with detail=topic", families: LOOKUP_TOPIC_FAMILIES, added: "" },
 ];
 

@@ -50,6 +50,8 @@ export class BrokerMember implements ClusterMember {
   /** Its key is in etcd. */
   isMember = false;
   private hasJoined = false;
+  /** It has opened all replicas that it was to have at its start. */
+  private isOpen = false;
   /** Why it cannot be a member; undefined: it can. */
   private refusal: Error | undefined;
   replication: Replication | undefined;
@@ -103,7 +105,14 @@ export class BrokerMember implements ClusterMember {
 
   /** What it waits for before it takes part. Later it stays ready, whether etcd answers or not: others may have its publishes passed on. */
   private get unopened(): string | undefined {
-    return this.hasJoined ? undefined : "this broker is not known in its cluster yet";
+    const { replication, view, uid } = this;
+    if (this.isOpen) return undefined;
+    if (!this.hasJoined || replication === undefined || view.revision === 0) return "this broker is not known in its cluster yet";
+    let waiting = 0;
+    for (const { value } of view.partitions.values())
+      if (value.replicas.includes(uid) && replication.replica(value.prefix) === undefined) waiting++;
+    this.isOpen = waiting === 0;
+    return waiting === 0 ? undefined : `${waiting} replicas are not open yet`;
   }
 
   start(): void {

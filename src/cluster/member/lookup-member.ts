@@ -2,11 +2,13 @@ import { type Clock, systemClock } from "../../base/clock.ts";
 import type { Logger } from "../../base/logger.ts";
 import { RateLimitedLog } from "../../base/rate-limited-log.ts";
 import { StartError } from "../../base/start-error.ts";
+import type { MetricText } from "../../http/metrics/metric-text.ts";
 import type { ClusterOptions } from "../../net/cluster-options.ts";
 import { BUNSQ_VERSION } from "../../version.ts";
 import type { Etcd } from "../etcd/etcd.ts";
 import { EtcdHttp } from "../etcd/etcd-http.ts";
 import { readEtcdOptions } from "../etcd/etcd-settings.ts";
+import { MeteredEtcd } from "../etcd/metered-etcd.ts";
 import { parseBalanceHours } from "../placement/balance-hours.ts";
 import { Controller } from "../placement/controller.ts";
 import { majorityOf, OperatorCalls } from "../placement/operator-calls.ts";
@@ -14,6 +16,7 @@ import { PlacementRequests } from "../placement/placement-requests.ts";
 import { TopicChanges } from "../placement/topic-changes.ts";
 import { BrokerNames } from "../report/broker-names.ts";
 import { type ClusterStatus, clusterStatus } from "../report/cluster-status.ts";
+import { lookupMetrics } from "../report/lookup-metrics.ts";
 import { Sightings } from "../report/sightings.ts";
 import { type TopicStatus, topicList } from "../report/topic-list.ts";
 import { ClusterView } from "../state/cluster-view.ts";
@@ -45,7 +48,7 @@ export class LookupMember {
   readonly operators: OperatorCalls;
   /** Its name in etcd. */
   readonly id: string;
-  private readonly etcd: Etcd;
+  readonly etcd: MeteredEtcd;
   private readonly sightings: Sightings;
   private readonly membership: Membership<LookupRecord>;
   private readonly controller: Controller;
@@ -63,7 +66,7 @@ export class LookupMember {
     const hours = options.balanceHours === "" ? undefined : parseBalanceHours(options.balanceHours);
     if (options.balanceHours !== "" && hours === undefined)
       throw new StartError(`invalid -balance-hours "${options.balanceHours}": give two hours of the day in UTC, like 2-4 or 22-5`);
-    this.etcd = etcd ?? new EtcdHttp(readEtcdOptions(options));
+    this.etcd = new MeteredEtcd(etcd ?? new EtcdHttp(readEtcdOptions(options)), clock);
     this.id = place.http.replace(NOT_IN_IDS, "_");
     const errors = new RateLimitedLog(logger, () => clock.steadyMs());
     this.view = new ClusterView(this.etcd, keys, clock, logger);
@@ -134,6 +137,15 @@ export class LookupMember {
   /** Whether etcd has answered lately, so that the view is not old. */
   get isCurrent(): boolean {
     return this.membership.lease.holds;
+  }
+
+  get lease(): { readonly holds: boolean } {
+    return this.membership.lease;
+  }
+
+  /** Writes the metrics of its cluster. Yields after some of them. */
+  metrics(text: MetricText): Generator<void> {
+    return lookupMetrics(this, text);
   }
 
   status(): ClusterStatus {

@@ -56,8 +56,8 @@ export class ReplicationCounts {
   inSyncJoined = 0;
   /** What others sent in an epoch that is over. */
   fencedFrames = 0;
-  /** Publishes to a partition that this broker does not lead, or that too few replicas have, which were not passed on. */
-  refusedPublishes = 0;
+  /** Messages that it had written as the leader and not acknowledged when it led no more. */
+  fencedMessages = 0;
   /** What was sent to followers that were not in sync. */
   catchUpBytes = 0;
   /** Damaged regions of logs that were read again from another replica, and those that none could give. */

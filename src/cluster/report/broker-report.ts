@@ -46,9 +46,10 @@ const HAND_OVERS = counter("nsq_cluster_hand_overs", "Partitions that this broke
 const LEFT = counter("nsq_cluster_in_sync_left", "Followers of this broker that were taken out of an in-sync set");
 const JOINED = counter("nsq_cluster_in_sync_joined", "Followers of this broker that were taken into an in-sync set");
 const FENCED = counter("nsq_cluster_fenced_frames", "Frames of other brokers that were refused, as their epoch is over");
-const REFUSED = counter(
-  "nsq_cluster_refused_publishes",
-  "Publishes that were refused because this broker does not lead the partition, or too few replicas are in sync",
+const FENCED_MESSAGES = counter(
+  "nsq_cluster_fenced_messages",
+  "Messages that this broker had written as the leader, and could not acknowledge before it led no more",
+  { unit: "messages" },
 );
 const FORWARDED = counter(
   "nsq_cluster_forwarded_publishes",
@@ -82,7 +83,7 @@ const REPAIRED = counter(
 /** The metrics of a broker's part in its cluster, but for those of its partitions, its followers and its etcd. */
 export const MEMBER_FAMILIES: readonly Family[] = [
   ...[MEMBER, BROKERS, PEERS, PARTITIONS, OFFLINE, LEADS, TAKE_OVERS, HAND_OVERS, LEFT, JOINED],
-  ...[FENCED, REFUSED, FORWARDED, FORWARDED_BYTES, HELD, CATCH_UP, REPAIRED],
+  ...[FENCED, FENCED_MESSAGES, FORWARDED, FORWARDED_BYTES, HELD, CATCH_UP, REPAIRED],
 ];
 
 /** Partitions of the view that are looked at in one step. */
@@ -168,7 +169,7 @@ export class BrokerReport implements ClusterReport {
     one(text, LEFT, counts.inSyncLeft);
     one(text, JOINED, counts.inSyncJoined);
     one(text, FENCED, counts.fencedFrames);
-    one(text, REFUSED, counts.refusedPublishes);
+    one(text, FENCED_MESSAGES, counts.fencedMessages);
     forwarderMetrics(member.forwarder, text);
     one(text, CATCH_UP, counts.catchUpBytes);
     outcomes(text, REPAIRED, counts.repairedRegions, counts.failedRepairs);

@@ -77,6 +77,7 @@ function* expose(lookup: Lookup, byTopic: boolean, only: string | undefined, tex
   text.sample(labels({ protocol: "nsq" }), lookup.connections.refused);
   text.sample(labels({ protocol: "http" }), lookup.connections.http?.refused ?? 0);
   yield;
+  if (lookup.cluster !== undefined) yield* lookup.cluster.member.metrics(text);
   if (!byTopic) return;
   const rows: string[] = [];
   for (const { name } of topics) {
