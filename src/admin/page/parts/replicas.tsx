@@ -125,8 +125,8 @@ const ALIKE: readonly Column<ReplicaRow>[] = [
   },
 ];
 
-/** Where partitions of all topics are, the room is for their names. */
-const OF_CLUSTER: readonly Column<ReplicaRow>[] = [topic, state, { ...replicas, width: 340 }, ...ALIKE];
+/** Three replicas with addresses of usual length fit, and the list into a window of usual width. */
+const OF_CLUSTER: readonly Column<ReplicaRow>[] = [{ ...topic, width: 170 }, state, { ...replicas, width: 340 }, ...ALIKE];
 const OF_TOPIC: readonly Column<ReplicaRow>[] = [partition, state, replicas, ...ALIKE];
 
 interface ReplicasTableProps {
