@@ -128,6 +128,12 @@ The answer as a whole, beside \`version\` and \`health\`:
 | \`latency\` | | \`publish_to_ok\`, \`publish_to_delivery\`, \`delivery_to_finish\`, \`fsync\`, \`message_size\` |
 | \`draining\` | | true while the broker is [drained](operations.md#drain); left out otherwise |
 
+At a broker of a [cluster](cluster.md#what-to-look-at), each topic of the cluster has \`replicas\`, also without \`bunsq=true\`, unless
+\`include_partitions\` is false: of each of its partitions here \`partition\`, \`role\` (\`leader\`, \`follower\`, or \`out\`: it knows of no leader),
+\`epoch\`, \`leader\`, how many \`replicas\` there are to be and are \`in_sync\`, and \`lag_messages\`, \`lag_bytes\`, \`lag_ms\`: those of the follower that is
+farthest behind, or at a follower its own, as far as it knows. statsd gets the gauges \`cluster.led_partitions\`,
+\`cluster.followed_partitions\`, \`cluster.under_replicated_partitions\`, \`cluster.offline_partitions\` and \`cluster.lag_messages\`.
+
 With clients (\`include_clients\` not false), each consumer and producer has \`publish_errors\`, the publishes of this client that
 were refused or failed.
 
