@@ -55,7 +55,7 @@ function planOne(layout: Layout, placed: Placed, topic: TopicRecord, view: Clust
   const { replicas, leader } = placed;
   const leaving = replicas.find((uid) => view.removals.get(uid)?.value.state !== undefined);
   if (replicas.length > topic.replicas) {
-    const from = leaving ?? chooseToDrop(layout, placed);
+    const from = lostOf(layout, placed, view) ?? leaving ?? chooseToDrop(layout, placed);
     return from === undefined ? undefined : { what: "drop", why: "replicas", from, to: "" };
   }
   if (leaving === undefined && replicas.length === topic.replicas) return undefined;
@@ -66,6 +66,12 @@ function planOne(layout: Layout, placed: Placed, topic: TopicRecord, view: Clust
   const to = placeOneMore(layout, placed, from);
   if (to !== undefined) return { what, why: what === "add" ? "replicas" : why, from, to };
   return { what, why, from: leaving ?? "", to: "", problem: "no other broker is left for some of its partitions" };
+}
+
+/** A replica that keeps nothing that others need, and may never come back. */
+function lostOf({ zones }: Layout, { replicas, inSync }: Placed, { removals }: ClusterView): string | undefined {
+  const behind = replicas.filter((uid) => !inSync.includes(uid));
+  return behind.find((uid) => removals.has(uid)) ?? behind.find((uid) => !zones.has(uid));
 }
 
 function count(table: Map<string, number>, uid: string): number {

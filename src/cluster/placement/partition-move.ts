@@ -125,7 +125,8 @@ export class PartitionMove {
   private mayDrop({ replicas, inSync }: PartitionRecord): boolean {
     const { what, from } = this.move;
     const { context } = this;
-    const rest = inSync.filter((uid) => uid !== from);
+    // One that is gone may have lost what it had.
+    const rest = inSync.filter((uid) => uid !== from && context.isAlive(uid));
     if (rest.length === 0) return false;
     if (what === "drop") return !inSync.includes(from) || rest.length >= context.replicas;
     const isMissed = (uid: string) => uid !== from && !inSync.includes(uid) && context.isAlive(uid);

@@ -182,6 +182,7 @@ export class ClusterFaults {
     // With the durability `write`, messages are lost when all replicas in sync lose power.
     const isRisky = [...machine.dataPath.partitions.values()].some(({ durability }) => durability === "write");
     if (isRisky && !this.isSpare(machine)) return;
+    if (isRisky) this.lossMs = this.run.world.time.nowMs;
     this.run.machines.stop(machine, this.run.site, true);
     this.bootLater(machine);
   }
