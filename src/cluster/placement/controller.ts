@@ -6,6 +6,7 @@ import type { ClusterView, Stored } from "../state/cluster-view.ts";
 import type { ClusterKeys } from "../state/keys.ts";
 import { type ControllerRecord, type MoveRecord, type PartitionRecord, type RemovalRecord, SHAPES } from "../state/records.ts";
 import { type BalanceHours, isWithin } from "./balance-hours.ts";
+import { EmptiedPaths } from "./emptied-paths.ts";
 import { layoutOf } from "./layout.ts";
 import { planMoves } from "./move-plan.ts";
 import { type MoveContext, type MoveStep, PartitionMove } from "./partition-move.ts";
@@ -65,8 +66,11 @@ export class Controller {
   private readonly restsUntilMs = new Map<string, number>();
   /** Since when things have been as they are, by the steady clock: absent brokers, moves at a revision, topics at a revision. */
   private since = new Map<string, number>();
+  private readonly paths: EmptiedPaths;
 
-  constructor(private readonly options: ControllerOptions) {}
+  constructor(private readonly options: ControllerOptions) {
+    this.paths = new EmptiedPaths(options.view);
+  }
 
   start(): void {
     this.timer = this.options.clock.callAfter(ROUND_MS, () => void this.round());
@@ -82,6 +86,8 @@ export class Controller {
 
   private async round(): Promise<void> {
     this.rounds++;
+    // Whoever is the controller later has to know it as well.
+    if (this.rounds % ROUNDS_PER_PLAN === 0) this.paths.look();
     if (this.seat() === undefined) await this.claim();
     else await this.work();
     if (!this.isClosed) this.start();
@@ -175,6 +181,7 @@ export class Controller {
       if (value.change !== undefined && this.isLonger(`topic ${name} ${modRevision}`, FINISH_AFTER_MS)) return this.finish(name);
     if (await this.clearSuccessor(seat)) return;
     if (await this.forgetDeleted(seat)) return;
+    if (await this.replaceEmptied(seat)) return;
     const { moves, problems } = planMoves(view);
     if (await this.updateRemovals(seat, problems)) return;
     const wanted = moves.length > 0 || view.moves.size > 0 ? moves : this.forBalance();
@@ -218,6 +225,33 @@ export class Controller {
       oldest.map(([uid]) => ({ remove: keys.member("deleted", uid) })),
     );
     return true;
+  }
+
+  /**
+   * A broker came back with an emptied disk, or with another one: its replicas go from the data path that is gone to that one, or to others.
+   * That ends where the old data path is back, and when nothing is left of it.
+   */
+  private async replaceEmptied(seat: Stored<ControllerRecord>): Promise<boolean> {
+    const { view, keys, logger } = this.options;
+    const { paths } = this;
+    for (const [uid, { value, modRevision }] of view.removals) {
+      if (value.replacedBy === undefined || (value.state === "draining" && !paths.isAlive(uid))) continue;
+      const key = keys.member("removals", uid);
+      await this.commit(seat, [{ key, modRevision }], [{ remove: key }]);
+      return true;
+    }
+    const counts = new Map<string, number>();
+    for (const { value } of view.partitions.values()) for (const uid of value.replicas) counts.set(uid, (counts.get(uid) ?? 0) + 1);
+    for (const [uid, partitions] of counts) {
+      const replacedBy = paths.successorOf(uid);
+      if (replacedBy === undefined || view.removals.has(uid) || !this.isLonger(`away ${uid}`, LOST_MS)) continue;
+      const key = keys.member("removals", uid);
+      const value = SHAPES.removals.write({ state: "draining", partitions, left: partitions, problem: "", replacedBy });
+      if (await this.commit(seat, [{ key, modRevision: 0 }], [{ put: key, value }]))
+        logger.warn(`CLUSTER: data path ${uid} is gone, and ${replacedBy} is in its place: ${partitions} partitions are copied anew`);
+      return true;
+    }
+    return false;
   }
 
   /** Says how far removals are. @returns whether there was something new to say */

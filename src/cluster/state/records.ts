@@ -156,6 +156,8 @@ export interface RemovalRecord extends Extensible {
   readonly left: number;
   /** What holds it up; "": nothing. */
   readonly problem: string;
+  /** Nobody asked for it: its broker came back with this data path in its place. Undefined: somebody did. */
+  readonly replacedBy?: string | undefined;
 }
 
 /**
@@ -244,6 +246,7 @@ export const SHAPES = {
     partitions: whole(0),
     left: whole(0),
     problem: optional(text(300, 0), ""),
+    replacedBy: optional(uid, undefined),
   }),
   deleted: new Shape<DeletedRecord>({ topic: name }),
 } as const;

@@ -25,8 +25,9 @@ class Cluster {
     this.world.time.advance(2_000);
   }
 
-  addBroker(): StubBroker {
-    const broker = new StubBroker(this.world, this.joined, `b${this.brokers.length + 1}`, "z");
+  /** @param address where other brokers reach it */
+  addBroker(address = `h${this.brokers.length + 1}:1`): StubBroker {
+    const broker = new StubBroker(this.world, this.joined, `b${this.brokers.length + 1}`, "z", address);
     this.brokers.push(broker);
     for (const one of this.brokers) for (const other of this.brokers) one.others.set(other.uid, other);
     broker.start();
@@ -100,6 +101,49 @@ test("a removal says what holds it up", () => {
   cluster.addBroker();
   world.time.until(() => cluster.removal(brokers[0].uid)?.state === "drained", MINUTE_MS, "it is drained");
   expect([cluster.removal(brokers[0].uid)?.problem, cluster.kept]).toEqual(["", [0, 2, 2]]);
+});
+
+test("a broker that comes back with an emptied disk gets the replicas again, without an operator", () => {
+  const cluster = new Cluster(4, 3);
+  cluster.create("t", 5, 3);
+  const { world, lookup, brokers } = cluster;
+  world.time.advance(10_000);
+  brokers[0].stop();
+  world.time.advance(10_000);
+  const { uid } = cluster.addBroker("h1:1");
+  // It may be a mistake that is mended soon.
+  world.time.advance(15_000);
+  expect([cluster.kept, lookup.view.removals.size]).toEqual([[5, 5, 5, 0], 0]);
+  world.time.until(() => cluster.kept[0] === 0 && lookup.view.removals.size === 0, 5 * MINUTE_MS, "nothing is left of the old one");
+  expect(cluster.kept).toEqual([0, 5, 5, 5]);
+  expect([...lookup.view.partitions.values()].every(({ value }) => value.inSync.includes(uid))).toBeTrue();
+  cluster.checks.throwIfViolated();
+});
+
+test("a data path that is put back stays where it was", () => {
+  const cluster = new Cluster(5, 3);
+  cluster.create("t", 5, 3);
+  const { world, lookup, brokers } = cluster;
+  world.time.advance(10_000);
+  brokers[0].stop();
+  const wrong = cluster.addBroker("h1:1");
+  world.time.until(() => lookup.view.removals.size === 1, MINUTE_MS, "the old one is to be replaced");
+  wrong.stop();
+  brokers[0].start();
+  world.time.until(() => lookup.view.removals.size === 0, MINUTE_MS, "it is not any more");
+  cluster.rest();
+  expect(cluster.kept[0]).toBeGreaterThan(0);
+});
+
+test("a broker that is away is not replaced by one that is elsewhere", () => {
+  const cluster = new Cluster(6, 4);
+  cluster.create("t", 4, 3);
+  const { world, lookup, brokers, kept } = cluster;
+  world.time.advance(10_000);
+  brokers[0].stop();
+  cluster.addBroker();
+  world.time.advance(5 * MINUTE_MS);
+  expect([cluster.kept.slice(0, 4), lookup.view.removals.size]).toEqual([kept, 0]);
 });
 
 test("a move goes on after an end of the controller at each of its transactions", () => {

@@ -27,6 +27,8 @@ export class StubBroker {
     private readonly joined: Set<string>,
     readonly name: string,
     readonly zone: string,
+    /** Where other brokers reach it. */
+    private readonly address = "",
   ) {
     this.uid = name.slice(1).padStart(16, "0");
   }
@@ -63,7 +65,7 @@ export class StubBroker {
       run: this.lease,
       tcp: "",
       http: "",
-      replication: "",
+      replication: this.address,
       region: "",
       zone: this.zone,
       version: "1",
