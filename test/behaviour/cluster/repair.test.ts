@@ -1,12 +1,15 @@
 import { expect, test } from "bun:test";
 import { closeSync, openSync, readdirSync, readFileSync, unlinkSync, writeSync } from "node:fs";
 import { join } from "node:path";
+import { startLookupServer } from "../../support/lookup.ts";
 import { describeUnless, missing } from "../../support/needs.ts";
 import { RawClient } from "../../support/raw-client.ts";
 import { until } from "../../support/server.ts";
 import { ThreeBrokers, TOPIC } from "./support/three-brokers.ts";
 
-const LIMIT_MS = 90_000;
+const LIMIT_MS = 120_000;
+/** A data path that is gone is replaced after half a minute. */
+const REPLACED_MS = 75_000;
 const MESSAGES = 3_000;
 const BATCH = 100;
 /** Some segments of this size, and none of them in memory after a restart. */
@@ -136,6 +139,28 @@ describeUnless(missing("etcd"))("three brokers and etcd", () => {
       LIMIT_MS,
     );
   }
+
+  test(
+    "a broker whose data path was emptied gets everything again, without an operator",
+    async () => {
+      await using cluster = await ThreeBrokers.start(FLAGS);
+      const lookup = await startLookupServer("bunsq", [`--etcd-endpoints=${cluster.endpoints}`]);
+      try {
+        const leader = await filled(cluster);
+        const emptied = (leader + 1) % 3;
+        await cluster.broker(emptied).stop("SIGKILL");
+        cluster.emptyPath(emptied);
+        await cluster.startBroker(emptied);
+        const isFilled = async () => (await cluster.replicaAt(emptied))?.end === MESSAGES;
+        await until("it has everything", isFilled, REPLACED_MS);
+        await untilEqual(cluster, [0, 1, 2]);
+        await cluster.untilInSync(await cluster.leader());
+      } finally {
+        await lookup.stop("SIGKILL");
+      }
+    },
+    LIMIT_MS,
+  );
 
   test(
     "flipped bits at brokers that run are mended when somebody reads them, or by and by",

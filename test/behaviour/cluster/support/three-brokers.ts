@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { deadAddress } from "../../../support/auth-server.ts";
 import { RealEtcd } from "../../../support/etcd.ts";
 import { removeFolder, temporaryFolder } from "../../../support/in-process.ts";
 import { type Server, startServer, until } from "../../../support/server.ts";
@@ -18,6 +19,8 @@ interface ReplicaJson {
 export class ThreeBrokers implements AsyncDisposable {
   readonly brokers: Server[] = [];
   private readonly paths = [0, 1, 2].map(() => temporaryFolder());
+  /** Where each is reached by the others, over restarts. */
+  private readonly addresses = [0, 1, 2].map(() => deadAddress());
 
   private constructor(
     private readonly etcd: RealEtcd,
@@ -39,8 +42,8 @@ export class ThreeBrokers implements AsyncDisposable {
       dataPath: this.paths[index] as string,
       args: [
         "--broadcast-address=127.0.0.1",
-        "--replication-address=127.0.0.1:0",
-        `--etcd-endpoints=${this.etcd.endpoints.join(",")}`,
+        `--replication-address=${this.addresses[index]}`,
+        `--etcd-endpoints=${this.endpoints}`,
         ...this.flags,
       ],
     });
@@ -72,6 +75,11 @@ export class ThreeBrokers implements AsyncDisposable {
 
   async untilInSync(leader: number): Promise<void> {
     await until("all three are in sync", async () => (await this.replicaAt(leader))?.in_sync.length === 3);
+  }
+
+  /** Empties the data path of a broker that does not run. */
+  emptyPath(index: number): void {
+    removeFolder(join(this.paths[index] as string, "bunsq-data"));
   }
 
   /** The bytes of the segments that a broker has of the topic. */
