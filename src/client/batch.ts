@@ -43,6 +43,10 @@ export class Batch {
   sentTo: string | undefined;
   /** The broker that it was sent to knows its key, so that it can be repeated there. */
   wasKeyed = false;
+  /** The cluster whose brokers all know its key; undefined: only the one that it was sent to may. */
+  cluster: string | undefined;
+  /** When brokers of a cluster have begun to refuse it, by the steady clock. */
+  refusedSinceMs: number | undefined;
   /** Its publishers have been told that it took too long. */
   isAbandoned = false;
   /** A message has a header. */
@@ -138,6 +142,7 @@ export class Batch {
       single.add(publication);
       single.mayBeDuplicate = this.mayBeDuplicate;
       single.attempts = this.attempts;
+      single.refusedSinceMs = this.refusedSinceMs;
       return single;
     });
   }

@@ -31,11 +31,13 @@ export interface BrokerListOwner {
 const DEFAULT_POLL_MS = 60_000;
 /** Polls that are asked for in between are at least this far apart. */
 const MIN_POLL_MS = 1_000;
-/**
- * How often lookup servers are asked while they know no broker, so that a new topic is found soon. After a broker was lost they are
- * asked as soon, and then after twice the time and so on, since one that is only started anew is back in seconds.
- */
+/** How often lookup servers are asked while they know no broker, so that a new topic is found soon. */
 const SEARCH_POLL_MS = 2_000;
+/**
+ * After a broker was lost they are asked after this time, and then after twice the time and so on: another broker of a cluster takes its
+ * place within two seconds, and one that is only started anew is back soon.
+ */
+const LOST_POLL_MS = 500;
 
 /** The brokers that a client uses: a fixed list, or what the lookup servers say. */
 export class BrokerList {
@@ -83,7 +85,7 @@ export class BrokerList {
 
   /** A broker was lost, so the lookup servers may know more. */
   pollSoon(): void {
-    this.searchMs = SEARCH_POLL_MS;
+    this.searchMs = LOST_POLL_MS;
     if (this.clients.length === 0 || this.isPolling || this.stopper.signal.aborted) return;
     const waitMs = Math.max(0, this.lastPollMs + MIN_POLL_MS - this.clock.steadyMs());
     this.plan(waitMs);
@@ -105,7 +107,7 @@ export class BrokerList {
     // While a lookup server is down, what it said last counts.
     const known = new Set([...this.answers.values()].flatMap((brokers) => [...brokers]));
     if (isFirst || results.includes(true)) this.owner.onBrokers(known);
-    const wholeMs = Math.min(this.pollMs, known.size === 0 ? SEARCH_POLL_MS : this.searchMs);
+    const wholeMs = Math.min(this.pollMs, this.searchMs, known.size === 0 ? SEARCH_POLL_MS : Number.POSITIVE_INFINITY);
     this.searchMs *= 2;
     this.plan(wholeMs * (1 + this.jitter * (Math.random() - 0.5)));
   }

@@ -230,6 +230,8 @@ export class Consumer implements AsyncDisposable, AsyncIterable<Message> {
       onLost: (broker, subscription) => {
         if (subscription !== undefined) this.distribution.remove(subscription);
         if (subscription !== undefined && this.closing === undefined) this.list.pollSoon();
+        // Another broker of the cluster may deliver its messages now.
+        if (subscription?.isSubscribed === true) for (const other of this.brokers.values()) if (other !== broker) other.link.hurry();
         this.forgetGone(broker);
         this.notify();
       },

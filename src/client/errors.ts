@@ -14,6 +14,7 @@ export interface ErrorContext {
  * - INVALID_OPTION, INVALID_TOPIC, INVALID_MESSAGE: the caller's mistake
  * - CONNECT_FAILED, CONNECTION_LOST, HEARTBEAT_MISSED, PROTOCOL, TLS_REFUSED, TLS_FAILED: a connection
  * - HEADERS_UNSUPPORTED, ORDER_UNSUPPORTED: the broker does not have what was asked for
+ * - OUTCOME_UNKNOWN: a publish that a cluster may have carried out
  * - TIMEOUT, NO_BROKER, QUEUE_FULL, CLOSED: a call that could not be carried out
  * - LOOKUP_FAILED: a lookup server
  */

@@ -63,6 +63,10 @@ export interface Features {
   outputBufferMs: number;
   /** The broker recognizes a publish that is repeated with the same key. */
   idempotency: boolean;
+  /** The cluster that the broker is in; undefined: it is alone, or not asked for keys. */
+  cluster: string | undefined;
+  /** Any broker of the cluster recognizes a publish that is repeated with the same key. */
+  clusterKeys: boolean;
   /** Messages may be published with headers. */
   messageHeaders: boolean;
   /** Messages come with their headers, and with ids of 16 bytes. */

@@ -49,6 +49,15 @@ export class Link {
     if (!this.isStopped) this.retry();
   }
 
+  /** Connects now, if it waits: the broker may do now what it refused. */
+  hurry(): void {
+    this.attempts = 0;
+    if (this.retryTimer === undefined) return;
+    this.settings.clock.cancel(this.retryTimer);
+    this.retryTimer = undefined;
+    void this.connect();
+  }
+
   /** Opens no connection any more. The one that is open stays until it is ended. */
   stop(): void {
     this.stopper.abort();

@@ -12,6 +12,12 @@ const LEAVING = / (draining|exiting)$/;
 
 /** Errors after which the connection goes on, and what was sent behind their publish counts. */
 const NOT_FATAL = /^(E_FAILED_ON_NOT_LEADER|E_FAILED_ON_NOT_WRITABLE|E_EXT_NOT_SUPPORT|E_INVALID_JSON_HEADER|INVALID_TRACE_ID)$/;
+/** What brokers of a cluster answer while the leader of a partition changes. */
+const IN_FAIL_OVER = /^E_((M|D)?PUB_FAILED|FAILED_ON_NOT_LEADER|FAILED_ON_NOT_WRITABLE)$/;
+/** The reason of a publish that may have been carried out. */
+const UNKNOWN = / is not known$/;
+/** How the names of topics end that each broker has for itself. */
+const EPHEMERAL = "#ephemeral";
 /** Errors that may be about one message of a batch. */
 const ABOUT_ONE = /^E_(BAD_MESSAGE|EXT_NOT_SUPPORT|INVALID_JSON_HEADER)$/;
 
@@ -52,6 +58,8 @@ export interface ProducerBrokerOwner {
   onLeaving(broker: ProducerBroker, refused: Batch): void;
   /** The broker refused a batch that another broker may take. @returns whether another one gets it */
   sendElsewhere(batch: Batch, notTo: ProducerBroker): boolean;
+  /** A broker of a cluster refused a batch that the same or another one will soon take. @returns whether it is tried again */
+  retryInCluster(batch: Batch): boolean;
   /** The broker does not have the partition of a batch. @returns whether the one that has it is looked for */
   onNotLeader(batch: Batch, broker: ProducerBroker): boolean;
 }
@@ -93,6 +101,11 @@ export class ProducerBroker implements LinkOwner, Candidate {
 
   get isIdle(): boolean {
     return this.pending === 0;
+  }
+
+  /** Recognizes a batch that was sent to another broker of its cluster, by its key. */
+  knows({ cluster }: Batch): boolean {
+    return cluster !== undefined && this.link.connection?.features.cluster === cluster;
   }
 
   /** Adds a message to the topic's open batch. @returns whether the batch is full, so that it should be sent now */
@@ -245,15 +258,19 @@ export class ProducerBroker implements LinkOwner, Candidate {
   }
 
   private write(connection: Connection, batch: Batch): void {
-    const { idempotency } = connection.features;
-    if (batch.sentTo !== undefined && (batch.sentTo !== this.broker || !batch.wasKeyed)) {
+    const { idempotency, cluster, clusterKeys } = connection.features;
+    const isKnownHere = batch.wasKeyed && (batch.sentTo === this.broker || this.knows(batch));
+    if (batch.sentTo !== undefined && !isKnownHere) {
       batch.mayBeDuplicate = true;
       const { topic, count, sentTo: from, idempotencyKey: key } = batch;
       this.owner.emit({ type: "maybe-duplicated", topic, count, from, to: this.broker, key });
     }
     batch.attempts++;
     batch.sentTo = this.broker;
-    batch.wasKeyed = idempotency && batch.idempotencyKey !== undefined;
+    // The key of a deferred message stays with the broker that leads, and another one may lead next.
+    const isDeferred = cluster !== undefined && (batch.deferMs ?? 0) > 0;
+    batch.wasKeyed = idempotency && batch.idempotencyKey !== undefined && !isDeferred;
+    batch.cluster = batch.wasKeyed && clusterKeys && !batch.topic.endsWith(EPHEMERAL) ? cluster : undefined;
     batch.writeTo(connection.outbox, connection.features);
     this.unanswered.push(batch);
   }
@@ -296,7 +313,7 @@ export class ProducerBroker implements LinkOwner, Candidate {
     this.settled(batch);
   }
 
-  onErrorFrame(_connection: Connection, error: BrokerError): void {
+  onErrorFrame({ features }: Connection, error: BrokerError): void {
     this.hasRefused = !NOT_FATAL.test(error.code);
     this.isAlone = false;
     const batch = this.unanswered.shift();
@@ -306,6 +323,17 @@ export class ProducerBroker implements LinkOwner, Candidate {
     batch.sentTo = undefined;
     // Messages of several calls share the batch, and only some of them may be bad.
     if (ABOUT_ONE.test(error.code) && !batch.isWhole && batch.count > 1) return this.split(batch);
+    if (error.code.endsWith("PUB_FAILED") && UNKNOWN.test(error.text)) {
+      const context = { broker: this.broker, command: batch.command };
+      if (!batch.wasKeyed) return this.finish(batch, new PublishError("OUTCOME_UNKNOWN", error.text, batch.topic, true, context));
+      // The broker that has it now knows the key.
+      batch.sentTo = this.broker;
+    }
+    if (features.cluster !== undefined && IN_FAIL_OVER.test(error.code) && !batch.isAbandoned && !LEAVING.test(error.text)) {
+      this.pending -= batch.count;
+      if (this.owner.retryInCluster(batch)) return;
+      this.pending += batch.count;
+    }
     if (error.code.endsWith("PUB_FAILED") && !batch.isAbandoned) {
       this.pending -= batch.count;
       if (LEAVING.test(error.text)) {

@@ -14,6 +14,7 @@ export interface PoolSettings {
   readonly strategy: Strategy;
   readonly lingerMs: number;
   readonly timeoutMs: number;
+  readonly failOverMs: number;
   readonly sameBrokerMs: number;
   readonly retry: "safe" | "always" | "never";
   readonly maxMessages: number;
@@ -32,6 +33,8 @@ const EXPIRY_MS = 1_000;
 const MAX_PATIENCE_MS = 5_000;
 /** A batch that was on this many connections when they broke is what breaks them. */
 const MAX_ATTEMPTS = 10;
+/** What brokers of a cluster refuse is tried again after this time, ms. */
+const CLUSTER_RETRY_MS = 100;
 
 /** The brokers of a producer, and the messages that are not acknowledged: says which broker gets which message, also when brokers go. */
 export class ProducerPool implements ProducerBrokerOwner {
@@ -62,6 +65,8 @@ export class ProducerPool implements ProducerBrokerOwner {
   /** The brokers have changed while messages were placed. */
   private mustUnblock = false;
   private expiryTimer: Timer | undefined;
+  /** Tries again what brokers of a cluster have refused. */
+  private retryTimer: Timer | undefined;
   private readonly graceTimers = new Set<Timer>();
   private readonly listeners = new Set<() => void>();
   private isOver = false;
@@ -281,7 +286,7 @@ export class ProducerPool implements ProducerBrokerOwner {
   end(makeError: (batch: Batch) => Error): void {
     this.isOver = true;
     for (const timer of this.graceTimers) this.clock.cancel(timer);
-    if (this.expiryTimer !== undefined) this.clock.cancel(this.expiryTimer);
+    for (const timer of [this.expiryTimer, this.retryTimer]) if (timer !== undefined) this.clock.cancel(timer);
     for (const broker of this.brokers.values()) {
       broker.link.stop();
       broker.rejectAll(makeError);
@@ -324,7 +329,11 @@ export class ProducerPool implements ProducerBrokerOwner {
       const wasSent = batch.sentTo !== undefined;
       if (wasSent && (batch.attempts >= MAX_ATTEMPTS || retry === "never" || (retry === "safe" && !batch.wasKeyed))) {
         broker.refuse(batch, lostError(batch, broker.broker));
-      } else if (wasSent && batch.wasKeyed ? (isLongGone && hasOther) || isFinal : !batch.isKeyed || isLongGone) {
+      } else if (
+        wasSent && batch.wasKeyed
+          ? this.candidates.some((one) => one !== broker && one.knows(batch)) || (isLongGone && hasOther) || isFinal
+          : !batch.isKeyed || isLongGone
+      ) {
         this.pendingMessages -= batch.count;
         this.pendingBytes -= batch.bytes;
         this.unplacedMessages += batch.count;
@@ -407,6 +416,22 @@ export class ProducerPool implements ProducerBrokerOwner {
       other.addBatch(part);
       other.flush();
     }
+    return true;
+  }
+
+  retryInCluster(batch: Batch): boolean {
+    const nowMs = this.clock.steadyMs();
+    batch.refusedSinceMs ??= nowMs;
+    if (nowMs - batch.refusedSinceMs >= this.settings.failOverMs || this.isOver) return false;
+    this.settings.leaders.refresh(batch.topic);
+    this.settings.onLost();
+    this.pendingMessages -= batch.count;
+    this.pendingBytes -= batch.bytes;
+    this.block(batch);
+    this.retryTimer ??= this.clock.callAfter(CLUSTER_RETRY_MS, () => {
+      this.retryTimer = undefined;
+      this.onLeaders();
+    });
     return true;
   }
 

@@ -39,6 +39,8 @@ export interface ProducerOptions extends ConnectionOptions, BrokerSource {
   retry?: "safe" | "always" | "never";
   /** How long such messages wait for their own broker, where they cannot become duplicates, before another gets them, ms. Default 1,000. */
   sameBrokerMs?: number;
+  /** How long a publish is tried again that brokers of a cluster refuse: one that takes a leader's place is there in seconds, ms. Default 10,000. */
+  failOverMs?: number;
   /** How long a message may wait for its acknowledgement, ms. Default 60,000. */
   timeoutMs?: number;
   /** Whether to send idempotency keys to brokers that know them (bunsq). Default true. */
@@ -109,6 +111,7 @@ export class Producer implements AsyncDisposable {
       lingerMs: notNegative("batch.lingerMs", batch?.lingerMs ?? 0),
       timeoutMs: this.timeoutMs,
       sameBrokerMs: notNegative("sameBrokerMs", options.sameBrokerMs ?? 1_000),
+      failOverMs: notNegative("failOverMs", options.failOverMs ?? 10_000),
       retry: options.retry ?? "safe",
       maxMessages: positive("queue.maxMessages", options.queue?.maxMessages ?? 50_000),
       maxBytes: positive("queue.maxBytes", options.queue?.maxBytes ?? 64 * 1024 * 1024),

@@ -17,7 +17,7 @@ export class ClientTopics {
 
   /** @param resume runs the command again that waits */
   constructor(
-    private readonly services: Pick<ClientServices, "registry" | "publishing">,
+    private readonly services: Pick<ClientServices, "options" | "registry" | "publishing">,
     private readonly resume: () => void,
   ) {}
 
@@ -59,6 +59,17 @@ export class ClientTopics {
     if (sharing === undefined) return false;
     void sharing.then(() => this.resume());
     return true;
+  }
+
+  /**
+   * What IDENTIFY tells of the broker's cluster: its name, and whether a publish that is repeated at any of its brokers is recognized by its
+   * key. That is not so where a broker has topics of its own.
+   */
+  get clusterFields(): { cluster?: string; cluster_keys?: boolean } {
+    const { registry, options } = this.services;
+    if (registry.cluster === undefined) return {};
+    const isOwn = ({ ephemeral, partitions }: Topic) => !ephemeral && partitions[0].replicated === undefined;
+    return { cluster: options.cluster, cluster_keys: ![...registry.topics.values()].some(isOwn) };
   }
 
   /** The cluster has a topic of a name. */

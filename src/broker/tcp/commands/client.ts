@@ -61,6 +61,7 @@ export interface PublishingClient extends Client {
 
 /** A client that introduces itself: IDENTIFY. */
 export interface IdentifyingClient extends PublishingClient {
+  readonly topics: ClientTopics;
   /** 0: no heartbeats. */
   heartbeatIntervalMs: number;
   /** Percentage of the messages that the client wants; 0: all. */

@@ -201,7 +201,7 @@ function describe(
     ...youzan,
     ...(fields.channel_order === "" ? {} : { channel_order: fields.channel_order }),
     ...(fields.delivery_tokens ? { delivery_tokens: true } : {}),
-    ...(fields.idempotency ? { idempotency: client.publisher.idempotent } : {}),
+    ...(fields.idempotency ? { idempotency: client.publisher.idempotent, ...client.topics.clusterFields } : {}),
     ...(fields.message_headers ? { message_headers: true } : {}),
   });
 }
