@@ -33,6 +33,8 @@ export class ReplicatedPartition implements Replicated {
   isHandedOver: () => boolean = () => false;
   /** While another broker leads it: the first sequence that channels may still need. */
   keptFrom: () => number = () => this.partition.log.startSequence;
+  /** No other broker delivers its messages now: the one that led it before, which may not know that it does no more, surely does not. */
+  mayDeliverInOrder: () => boolean = () => true;
   /** While this broker leads it: what other brokers get beside its messages. */
   state: PartitionState | undefined;
   /** Called when its log has more, in its file or on the disk. */

@@ -45,6 +45,7 @@ export class MemberPartition implements ReplicaHost {
     this.replicated.leads = false;
     this.replicated.refusal = () => this.refusal;
     this.replicated.isHandedOver = () => this.replica?.leading?.isHandingOver === true;
+    this.replicated.mayDeliverInOrder = () => this.replica?.mayHandOut === true;
     this.replicated.onGrew = () => this.replica?.logGrew();
     partition.replicate(this.replicated, Number.isFinite(releasable) ? releasable : released);
     this.replicated.refuse(LOST);
@@ -113,6 +114,17 @@ export class MemberPartition implements ReplicaHost {
       const { topic } = this.partition;
       this.parts.broker.logger.error(`PARTITION(${this.name}): its channels: ${(error as Error).message}`, { topic: topic.name });
     }
+  }
+
+  /** Whether it has a channel with an order. */
+  get isOrdered(): boolean {
+    for (const { channel } of this.partition.channels.values()) if (channel.settings.order !== "none") return true;
+    return false;
+  }
+
+  onMayHandOut(): void {
+    for (const channel of this.partition.channels.values()) channel.markDirty();
+    this.parts.broker.turn.schedule();
   }
 
   onStateMark(): void {

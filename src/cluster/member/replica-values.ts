@@ -30,7 +30,7 @@ export class ReplicaValues implements StateValues {
   }
 
   get mark(): number {
-    return this.leader?.mark ?? 0;
+    return this.leader?.mark ?? -1;
   }
 
   set(key: string, value: Buffer | undefined): void {

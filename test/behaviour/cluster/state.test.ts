@@ -27,6 +27,10 @@ async function consumer(port: number, channel: string, ready: number): Promise<R
   return client;
 }
 
+function numbered(from: number, to: number): number[] {
+  return Array.from({ length: to - from }, (_, i) => from + i);
+}
+
 async function publish(port: number, count: number): Promise<void> {
   const client = await RawClient.connect(port);
   for (let i = 0; i < count; i++) expect(await client.call(`PUB ${TOPIC}`, `${i}`)).toBe("OK");
@@ -98,4 +102,45 @@ describeUnless(missing("etcd"))("what goes along beside messages", () => {
       LIMIT_MS,
     );
   }
+
+  test(
+    "an ordered channel goes on in order over a change of leader, and repeats no more than its one message in flight",
+    async () => {
+      await using cluster = await ThreeBrokers.start();
+      expect((await cluster.broker(0).http("POST", `/topic/create?topic=${TOPIC}`)).status).toBe(200);
+      const first = await cluster.leader();
+      await cluster.untilInSync(first);
+      const broker = cluster.broker(first);
+      const created = await broker.http("POST", `/channel/create?topic=${TOPIC}&channel=c&ordered=partition`);
+      expect(created.status).toBe(200);
+      await publish(broker.tcpPort, 300);
+      const got: number[] = [];
+      const last = 299;
+      const take = async (port: number) => {
+        const client = await consumer(port, "c", 10);
+        try {
+          while (got.at(-1) !== last) {
+            const { id, data } = await client.message();
+            got.push(Number(data.toString()));
+            client.command(`FIN ${id}`);
+          }
+        } catch {
+          // The broker is gone.
+        }
+        client.terminate();
+      };
+      const taking = take(broker.tcpPort);
+      await until("some have come", () => got.length > 50);
+      await broker.stop("SIGKILL");
+      await taking;
+      const before = got.length;
+      expect(before).toBeLessThan(last);
+      const second = await cluster.leader([0, 1, 2].filter((index) => index !== first));
+      await take(cluster.broker(second).tcpPort);
+      const repeated = got[before] === got[before - 1] ? 1 : 0;
+      expect(got.slice(0, before)).toEqual(numbered(0, before));
+      expect(got.slice(before)).toEqual(numbered(before - repeated, last + 1));
+    },
+    LIMIT_MS,
+  );
 });

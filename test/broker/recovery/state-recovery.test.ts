@@ -273,3 +273,36 @@ test("a partition that a broker had alone is shared with its channels and deferr
   expect([topic.channel("c").deferredCount, topic.channel("c").depth, topic.channel("b").paused]).toEqual([1, 1, true]);
   await alone.end();
 });
+
+test("in a channel with an order, the next message is delivered once replicas know that the one before is finished", async () => {
+  const { one, other, shared } = pair();
+  const channel = one.topic.channel("c");
+  channel.changeSettings({ order: "partition" });
+  for (let i = 0; i < 4; i++) await one.put(`${i}`);
+  const collector = one.consume(channel);
+  const [part] = channel.partitions;
+  expect(collector.bodies).toEqual(["0"]);
+  part.finish(collector, 0);
+  one.settle();
+  await Promise.resolve();
+  one.settle();
+  expect(collector.bodies).toEqual(["0", "1"]);
+  // The last change that replicas have.
+  expect(shared.mark).toBe(shared.number);
+  shared.isStuck = true;
+  part.finish(collector, 1);
+  one.settle();
+  expect(collector.bodies).toEqual(["0", "1"]);
+  shared.isStuck = false;
+  one.replica.state?.advanced();
+  await new Promise(setImmediate);
+  one.settle();
+  expect(collector.bodies).toEqual(["0", "1", "2"]);
+  one.replica.mayDeliverInOrder = () => false;
+  part.finish(collector, 2);
+  one.settle();
+  expect(collector.bodies.length).toBe(3);
+  // Only the one in flight comes again.
+  change(one, other);
+  expect(other.consume(other.topic.channel("c")).received).toEqual([{ body: "3", attempts: 1 }]);
+});

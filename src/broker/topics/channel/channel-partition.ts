@@ -15,6 +15,7 @@ import type { Discarded } from "./discarded.ts";
 import { InFlight } from "./in-flight.ts";
 import { boundLag } from "./lag-bound.ts";
 import { LatencyRecorder } from "./latency-recorder.ts";
+import { OrderHold } from "./order-hold.ts";
 import { encodeProgress, type Progress } from "./progress.ts";
 import { RateWait } from "./rate-wait.ts";
 import { Delivery } from "./selective/delivery.ts";
@@ -86,7 +87,8 @@ export class ChannelPartition implements ChannelView, ChannelSignals {
     this.backlog = new Backlog(partition, this.inFlight, this.deferrals, this, position);
     const { backlog, inFlight, meter } = this;
     const of = { topicName: partition.topic.name, channelName: name, finish: (sequence: number) => void this.forceFinish(sequence) };
-    this.delivery = new Delivery({ group: channel, log, backlog, inFlight, parts, signals: this, meter, who }, parts, of);
+    const order = new OrderHold(this);
+    this.delivery = new Delivery({ group: channel, log, backlog, inFlight, parts, signals: this, meter, who, order }, parts, of);
   }
 
   // ---- its state

@@ -10,6 +10,7 @@ import type { ChannelDispatcher } from "./channel-dispatcher.ts";
 import type { ChannelMeter } from "./channel-meter.ts";
 import type { Consumer } from "./consumer.ts";
 import type { InFlight } from "./in-flight.ts";
+import type { OrderHold } from "./order-hold.ts";
 import type { RateLimit } from "./rate-limit.ts";
 import type { ChannelSignals } from "./signals.ts";
 
@@ -37,6 +38,7 @@ export interface DispatcherParts {
   readonly meter: ChannelMeter;
   /** What log lines call the channel. */
   readonly who: string;
+  readonly order: OrderHold;
 }
 
 /**
@@ -63,8 +65,9 @@ export class Dispatcher implements ChannelDispatcher {
   protected readonly parts: DispatcherParts["parts"];
   protected readonly signals: ChannelSignals;
   protected readonly meter: ChannelMeter;
+  protected readonly order: OrderHold;
 
-  constructor({ group, log, backlog, inFlight, parts, signals, meter, who }: DispatcherParts) {
+  constructor({ group, log, backlog, inFlight, parts, signals, meter, who, order }: DispatcherParts) {
     this.group = group;
     this.consumers = group.consumers;
     this.log = log;
@@ -73,6 +76,7 @@ export class Dispatcher implements ChannelDispatcher {
     this.parts = parts;
     this.signals = signals;
     this.meter = meter;
+    this.order = order;
     const resume = () => signals.markDirty();
     this.freshRetry = parts.readFailures.retry(who, resume);
     this.againRetry = parts.readFailures.retry(`a redelivery of ${who}`, resume);

@@ -65,6 +65,7 @@ export class SelectiveDispatcher extends Dispatcher {
   }
 
   protected override deliverAll(nowMs: number): void {
+    if (this.selection.isOrdered && !this.order.admits()) return;
     this.againLeft = REDELIVERIES_PER_TURN;
     this.workEnd = HeaderFilter.work + WORK_PER_TURN;
     let admitLeft = ADMITTED_PER_TURN;
