@@ -1,4 +1,5 @@
 import type { ClusterReport } from "./metrics/cluster-report.ts";
+import type { Durability } from "./options.ts";
 
 /** The broker that leads a partition now. */
 export interface PartitionLeader {
@@ -21,6 +22,15 @@ export interface RoutedTopic {
   leader(partition: number): PartitionLeader | undefined;
 }
 
+/** What may be changed of a topic of the cluster. */
+export interface ClusterTopicChanges {
+  readonly paused?: boolean;
+  readonly durability?: Durability;
+  /** How long finished messages are kept, and how many bytes of them; 0 for both: they are not. */
+  readonly retentionMs?: number;
+  readonly retentionBytes?: number;
+}
+
 /** Where the topics of a cluster are. A broker that is alone has none. */
 export interface ClusterRouting {
   /** @returns undefined: the cluster has no such topic, as far as this broker knows. It may be one of its own that others do not have. */
@@ -29,9 +39,14 @@ export interface ClusterRouting {
    * Makes a topic of the cluster, or waits for one that is being made.
    *
    * @param name was checked, and is not ephemeral
+   * @param partitions of a new one; one that exists is expanded to as many, if it has fewer
    * @returns once someone leads its partitions; an error if that did not come to be in time. It never rejects.
    */
-  create(name: string): Promise<Error | undefined>;
+  create(name: string, partitions?: number): Promise<Error | undefined>;
+  /** Removes a topic of the cluster. @returns once that is certain, or why it is not. It never rejects. */
+  remove(name: string): Promise<Error | undefined>;
+  /** Changes what a topic of the cluster is to be. @returns as remove() */
+  change(name: string, changes: ClusterTopicChanges): Promise<Error | undefined>;
   /**
    * Tells which topics have another leader somewhere, are new or gone.
    *
@@ -50,6 +65,8 @@ export interface ClusterMember {
    * @throws StartError if it cannot listen for other brokers
    */
   start(): void;
-  /** Hands over what this broker leads, and takes part no more. It never rejects. */
+  /** Has other brokers lead what this one leads, as far as they are in sync. Publishes wait meanwhile. It never rejects. */
+  handOver(): Promise<void>;
+  /** Hands over, and takes part no more. It never rejects. */
   leave(): Promise<void>;
 }

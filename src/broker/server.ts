@@ -78,6 +78,7 @@ export async function startBroker(
   broker.drain.tellLookups = () => discovery.leave();
   if (member !== undefined) {
     opened(() => member.leave());
+    broker.drain.tellLookups = () => member.handOver().then(() => discovery.leave());
     member.start();
   }
   return { broker, where: where.join(", ") };

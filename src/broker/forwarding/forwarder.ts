@@ -25,7 +25,7 @@ export interface OwnPartitions {
 }
 
 export interface ForwarderParts {
-  readonly routing: ClusterRouting;
+  readonly routing: Pick<ClusterRouting, "create" | "listen" | "topic">;
   readonly links: LeaderLinks;
   readonly own: OwnPartitions;
   /** This broker's data path uid. */

@@ -4,6 +4,7 @@ import type { Topic } from "../topics/topic.ts";
 import type { TopicPartition } from "../topics/topic-partition.ts";
 import { existingTopic } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
+import { clusterOf, inCluster } from "./topic.ts";
 
 /** Ten years. */
 const MAX_TIME_MS = 87_600 * 3_600_000;
@@ -19,18 +20,25 @@ export function getRetention(call: HttpCall): Response {
  * POST /topic/retention?topic=&time=&bytes=: sets how long, and how many bytes of, finished messages a topic keeps. An argument
  * that is not given is no limit. `default=true` sets what the flags say.
  */
-export function setRetention(call: HttpCall): Response {
-  const { query } = call;
+export async function setRetention(call: HttpCall): Promise<Response> {
+  const { query, broker } = call;
   const topic = existingTopic(call);
   if (topic.ephemeral) throw new Refusal(400, "EPHEMERAL_TOPIC");
   const time = query.get("time");
   const bytes = query.get("bytes");
   if (query.get("default") === "true") {
     if (time !== undefined || bytes !== undefined) throw new Refusal(400, "INVALID_ARG_DEFAULT");
+    const { retentionTimeMs: retentionMs, retentionBytes } = broker.options;
+    const cluster = clusterOf(call);
+    if (cluster !== undefined) await inCluster(cluster.change(topic.name, { retentionMs, retentionBytes }));
     topic.setRetention(undefined);
   } else {
     if (time === undefined && bytes === undefined) throw new Refusal(400, "MISSING_ARG_TIME");
-    topic.setRetention({ timeMs: parseTime(time ?? "0"), bytes: parseBytes(bytes ?? "0") });
+    const retention = { timeMs: parseTime(time ?? "0"), bytes: parseBytes(bytes ?? "0") };
+    const cluster = clusterOf(call);
+    if (cluster !== undefined)
+      await inCluster(cluster.change(topic.name, { retentionMs: Math.ceil(retention.timeMs), retentionBytes: retention.bytes }));
+    topic.setRetention(retention);
   }
   return json(describe(topic));
 }

@@ -1,6 +1,7 @@
-import { isEphemeral, isValidName } from "../../frame/names.ts";
+import { isEphemeral } from "../../frame/names.ts";
 import { empty, json, Refusal } from "../../http/server/reply.ts";
 import { TOPIC_FLAGS } from "../../http/topic-flags.ts";
+import type { ClusterRouting } from "../cluster-routing.ts";
 import { MAX_PARTITIONS } from "../storage/metadata/partition-name.ts";
 import type { TopicSettings } from "../storage/metadata/topic-settings.ts";
 import { isOrder } from "../topics/channel/channel-settings.ts";
@@ -14,21 +15,30 @@ import type { HttpCall } from "./call.ts";
  */
 export async function createTopic(call: HttpCall): Promise<Response> {
   const { query, broker } = call;
-  const ofCluster = query.get("topic") ?? "";
-  if (broker.cluster !== undefined && isValidName(ofCluster) && !isEphemeral(ofCluster) && !broker.registry.topics.has(ofCluster)) {
-    const failure = await broker.cluster.create(ofCluster);
-    if (failure !== undefined) throw failure;
-    return empty();
-  }
   const isPlain = [...Object.keys(TOPIC_FLAGS), "partition_num", "channel_order"].every((argument) => query.get(argument) === undefined);
+  const name = validTopic(query.get("topic"));
+  const known = broker.registry.topics.get(name);
+  if (broker.cluster !== undefined && !isEphemeral(name) && (known === undefined || broker.cluster.topic(name) !== undefined)) {
+    return inCluster(broker.cluster.create(name, query.get("partition_num") === undefined ? undefined : partitionCount(call)));
+  }
   if (isPlain) {
     broker.registry.topic(validTopic(query.get("topic")));
     return empty();
   }
-  const name = validTopic(query.get("topic"));
-  const known = broker.registry.topics.get(name)?.settings.partitions ?? 1;
-  const count = query.get("partition_num") === undefined ? known : partitionCount(call);
+  const count = query.get("partition_num") === undefined ? (known?.settings.partitions ?? 1) : partitionCount(call);
   broker.registry.topicWith(name, count, { ...heldArgument(call, count), ...settingsArguments(call) });
+  return empty();
+}
+
+/** The cluster, if a topic is one of it. */
+export function clusterOf({ broker, query }: HttpCall): ClusterRouting | undefined {
+  return broker.cluster?.topic(query.get("topic") ?? "") === undefined ? undefined : broker.cluster;
+}
+
+/** @throws Refusal 503 */
+export async function inCluster(change: Promise<Error | undefined>): Promise<Response> {
+  const failure = await change;
+  if (failure !== undefined) throw new Refusal(503, failure.message);
   return empty();
 }
 
@@ -73,7 +83,9 @@ export function updateTopic(call: HttpCall): Response {
 }
 
 /** POST /topic/partition/expand?topic=&partition_num=: gives a topic more partitions. */
-export function expandTopic(call: HttpCall): Response {
+export async function expandTopic(call: HttpCall): Promise<Response> {
+  const cluster = clusterOf(call);
+  if (cluster !== undefined) return inCluster(cluster.create(validTopic(call.query.get("topic")), partitionCount(call)));
   const { name } = validExistingTopic(call);
   call.broker.registry.topicWith(name, partitionCount(call));
   return empty();
@@ -89,7 +101,9 @@ function partitionCount({ query }: HttpCall): number {
 }
 
 /** POST /topic/delete?topic=: deletes a topic with its channels and messages, and closes its consumers' connections. */
-export function deleteTopic(call: HttpCall): Response {
+export async function deleteTopic(call: HttpCall): Promise<Response> {
+  const cluster = clusterOf(call);
+  if (cluster !== undefined) return inCluster(cluster.remove(validTopic(call.query.get("topic"))));
   call.broker.registry.deleteTopic(existingTopic(call).name);
   return empty();
 }
@@ -101,24 +115,31 @@ export function emptyTopic(call: HttpCall): Response {
 }
 
 /** POST /topic/pause?topic=: channels of a topic get no messages from it until it is unpaused. */
-export function pauseTopic(call: HttpCall): Response {
+export async function pauseTopic(call: HttpCall): Promise<Response> {
+  const cluster = clusterOf(call);
+  if (cluster !== undefined) return inCluster(cluster.change(validTopic(call.query.get("topic")), { paused: true }));
   existingTopic(call).pause();
   return empty();
 }
 
 /** POST /topic/unpause?topic= */
-export function unpauseTopic(call: HttpCall): Response {
+export async function unpauseTopic(call: HttpCall): Promise<Response> {
+  const cluster = clusterOf(call);
+  if (cluster !== undefined) return inCluster(cluster.change(validTopic(call.query.get("topic")), { paused: false }));
   existingTopic(call).unpause();
   return empty();
 }
 
 /** POST /topic/durability?topic=&level=write|fsync|default: sets what publishes to a topic wait for; `default` is --durability. */
-export function setTopicDurability(call: HttpCall): Response {
+export async function setTopicDurability(call: HttpCall): Promise<Response> {
   const topic = validExistingTopic(call);
   const level = call.query.get("level");
   if (level === undefined) throw new Refusal(400, "MISSING_ARG_LEVEL");
   if (level !== "write" && level !== "fsync" && level !== "default") throw new Refusal(400, "INVALID_ARG_LEVEL");
-  topic.setDurability(level === "default" ? undefined : level);
+  const durability = level === "default" ? call.broker.options.durability : level;
+  const cluster = clusterOf(call);
+  if (cluster !== undefined) await inCluster(cluster.change(topic.name, { durability }));
+  topic.setDurability(cluster === undefined && level === "default" ? undefined : durability);
   return topicDurability(call);
 }
 

@@ -30,6 +30,9 @@ import { readReplicationTls } from "./replication-tls.ts";
 import { Routing } from "./routing.ts";
 import { TopicMaker } from "./topic-maker.ts";
 
+/** How long other brokers may take to get what they lack, before they are handed partitions. */
+const HAND_OVER_MS = 1_000;
+
 /** A broker as a member of a cluster: what it has in etcd, and its replicas. */
 export class BrokerMember implements ClusterMember {
   readonly routing: Routing;
@@ -71,12 +74,13 @@ export class BrokerMember implements ClusterMember {
     this.uid = dataPathUid(openFiles, directory, systemRandom);
     this.run = newRun();
     this.view = new ClusterView(this.etcd, this.keys, clock, logger);
-    this.routing = new Routing(this.view, {
-      uid: this.uid,
-      isServing: (name) => this.partitions.isServing(name),
-      create: (topic) => this.topics.make(topic),
-    });
     const changes = new TopicChanges(this.etcd, this.keys, this.view, clock, Math.random);
+    const own = {
+      uid: this.uid,
+      isServing: (name: string) => this.partitions.isServing(name),
+      create: (topic: string, partitions?: number) => this.topics.make(topic, partitions),
+    };
+    this.routing = new Routing(this.view, own, changes);
     this.topics = new TopicMaker(options, this.view, changes, this.routing, clock);
     this.states = new StateStore(directory, clock, broker.ballast);
     this.partitions = new MemberPartitions({
@@ -151,6 +155,7 @@ export class BrokerMember implements ClusterMember {
       isAlive: (other) => view.brokers.has(other),
       logger,
       takeOther: this.forwarding.services.take,
+      saveEpochs: (epochs) => this.partitions.saveEpochs(epochs),
     });
     this.replication = replication;
     this.membership.update(this.record(replication.peers.address));
@@ -164,7 +169,20 @@ export class BrokerMember implements ClusterMember {
     void view.start();
   }
 
+  handOver(): Promise<void> {
+    const { replication, broker } = this;
+    return new Promise((resolve) => {
+      if (replication === undefined) return resolve();
+      replication.drain(HAND_OVER_MS, (failures) => {
+        for (const [name, { message }] of failures) broker.logger.warn(`PARTITION(${name}): not handed over: ${message}`);
+        resolve();
+      });
+    });
+  }
+
   async leave(): Promise<void> {
+    await this.handOver();
+    this.partitions.close();
     this.replication?.close();
     this.forwarding.close();
     this.view.close();

@@ -13,6 +13,8 @@ import { ReplicaValues } from "./replica-values.ts";
 
 /** How long to wait before it is looked again whether channels can go on. */
 const AGAIN_MS = 200;
+/** How long publishes may wait until the next leader has everything. */
+const HAND_OVER_MS = 1_000;
 const LOST = new PublishError("another broker leads the partition now, or is about to; whether it has the message is not known");
 
 /** A partition of this broker that other brokers may have as well. It is served while this broker leads it. */
@@ -78,6 +80,16 @@ export class MemberPartition implements ReplicaHost {
   apply({ minInSync, channels }: TopicRecord): void {
     this.minInSync = minInSync;
     this.channels = channels;
+  }
+
+  /** Hands over to the replica that the record says is to lead next. To be called several times a second. */
+  obey(): void {
+    const { replica, parts } = this;
+    const successor = replica?.stored?.value.successor;
+    if (successor === undefined || successor === parts.uid || replica?.leading === undefined || replica.leading.isHandingOver) return;
+    replica.handOver(successor, HAND_OVER_MS, (failure) => {
+      if (failure !== undefined) parts.errors.error(`PARTITION(${this.name}): is not handed over yet: ${failure.message}`);
+    });
   }
 
   onRole(role: Role): void {

@@ -1,4 +1,4 @@
-import type { RateLimitedLog } from "../../base/rate-limited-log.ts";
+import type { Timer } from "../../base/clock.ts";
 import type { Topic } from "../../broker/topics/topic.ts";
 import type { TopicPartition } from "../../broker/topics/topic-partition.ts";
 import type { PartitionOrigin } from "../../broker/topics/topic-plan.ts";
@@ -8,17 +8,19 @@ import { type ClusterKeys, topicAndPartition } from "../state/keys.ts";
 import type { PartitionRecord, TopicRecord } from "../state/records.ts";
 import { MemberPartition } from "./member-partition.ts";
 import type { MemberParts } from "./member-parts.ts";
-import { ReplicaMemories, type StoredMemory } from "./replica-memories.ts";
+import { ReplicaMemories, StoredMemory } from "./replica-memories.ts";
 import { isUsable } from "./routing.ts";
 
 /** What the partitions of a member stand on. */
 export interface MemberPartitionsParts extends MemberParts {
   readonly view: ClusterView;
   readonly keys: ClusterKeys;
-  readonly errors: RateLimitedLog;
   /** Called with topics of which this broker leads other partitions than before. */
   readonly onServing: (topics: ReadonlySet<string>) => void;
 }
+
+const REVIEW_MS = 250;
+const REVIEWS_PER_SECOND = 4;
 
 /** A record that names this broker among the replicas. */
 interface Wanted {
@@ -38,6 +40,10 @@ export class MemberPartitions {
   private served = new Set<string>();
   /** What earlier runs left was compared with etcd. */
   private isCompared = false;
+  /** Topics of which something failed: it is tried again. */
+  private readonly failed = new Set<string>();
+  private reviews = 0;
+  private timer: Timer | undefined;
 
   constructor(private readonly parts: MemberPartitionsParts) {
     const { broker, clock, errors } = parts;
@@ -57,6 +63,32 @@ export class MemberPartitions {
   start(replication: Replication): void {
     this.replication = replication;
     this.parts.view.listen((changes) => this.changed(changes));
+    this.review();
+  }
+
+  close(): void {
+    if (this.timer !== undefined) this.parts.clock.cancel(this.timer);
+  }
+
+  /** The epochs of many partitions are saved together, before each of them hears of its own. @throws what the metadata store throws */
+  saveEpochs(epochs: ReadonlyMap<object, number>): void {
+    const stored = [...epochs].flatMap(([memory, epoch]): [StoredMemory, number][] =>
+      memory instanceof StoredMemory ? [[memory, epoch]] : [],
+    );
+    this.memories.saveEpochs(new Map(stored));
+  }
+
+  private review(): void {
+    this.timer = this.parts.clock.callAfter(REVIEW_MS, () => this.review());
+    for (const partition of this.byName.values()) partition.obey();
+    if (++this.reviews % REVIEWS_PER_SECOND !== 0) return;
+    const failed = [...this.failed];
+    this.failed.clear();
+    for (const topic of failed) this.attempt(topic, () => this.reconcile(topic));
+    const { states, errors } = this.parts;
+    states.review((failure) => {
+      if (failure !== undefined) errors.error(`CLUSTER: cannot tidy what it has of channels: ${failure.message}`);
+    });
   }
 
   // ---- earlier runs
@@ -102,26 +134,31 @@ export class MemberPartitions {
       else if (kind === "partitions") topics.add(topicAndPartition(name).topic);
       else if (kind === "deleted" && after !== undefined) topics.add(after.value.topic);
     }
-    this.saveEpochs(changes);
+    this.saveEpochsOf(changes);
     for (const topic of topics) this.attempt(topic, () => this.reconcile(topic));
   }
 
-  /** The epochs of many partitions are saved together, before each of them hears of its own. */
-  private saveEpochs(changes: readonly ViewChange[]): void {
+  private saveEpochsOf(changes: readonly ViewChange[]): void {
     const epochs = new Map<StoredMemory, number>();
     for (const { kind, name, after } of changes) {
       if (kind !== "partitions" || after === undefined) continue;
       const known = this.byName.get(name);
       if (known !== undefined && known.number === after.value.prefix) epochs.set(known.memory, after.value.epoch);
     }
-    this.attempt("all", () => this.memories.saveEpochs(epochs));
+    try {
+      this.memories.saveEpochs(epochs);
+    } catch (error) {
+      // Each replica saves its own.
+      this.parts.errors.error(`CLUSTER: epochs cannot be saved: ${(error as Error).message}`);
+    }
   }
 
-  /** Whatever fails for one topic must not keep the others from what they need. */
+  /** Whatever fails for one topic must not keep the others from what they need. It is tried again. */
   private attempt(topic: string, action: () => void): void {
     try {
       action();
     } catch (error) {
+      this.failed.add(topic);
       this.parts.errors.error(`CLUSTER: topic ${topic}: ${(error as Error).message}`);
     }
   }
@@ -144,7 +181,7 @@ export class MemberPartitions {
     const topic = broker.registry.topics.get(name);
     if (topic !== undefined) this.applySettings(topic, record);
     for (const { index, stored } of wanted) {
-      const known = this.byName.get(`${name}/${index}`);
+      const known = this.known(name, index);
       if (known === undefined) continue;
       known.apply(record);
       this.begin(known).onRecord(stored);
@@ -207,8 +244,7 @@ export class MemberPartitions {
 
   /** Whether this broker has a partition. One that it had alone becomes a replica, if its record was made for that. */
   private isKnown(name: string, index: number, record: TopicRecord, { prefix }: PartitionRecord): boolean {
-    const known = this.byName.get(`${name}/${index}`);
-    if (known !== undefined) return true;
+    if (this.known(name, index) !== undefined) return true;
     const partition = this.parts.broker.registry.topics.get(name)?.partition(index);
     if (partition === undefined) return false;
     if (partition.log.prefix !== prefix)
@@ -268,15 +304,26 @@ export class MemberPartitions {
         topic,
         dropped.map(({ partition }) => partition),
       );
-    for (const { name, number } of dropped) {
-      this.byName.delete(name);
-      this.parts.states.remove(number);
-    }
+    for (const one of dropped) this.forget(one);
   }
 
   private ofTopic(name: string): MemberPartition[] {
     const partitions = this.parts.broker.registry.topics.get(name)?.partitions ?? [];
-    return partitions.flatMap(({ index }) => this.byName.get(`${name}/${index}`) ?? []);
+    return partitions.flatMap(({ index }) => this.known(name, index) ?? []);
+  }
+
+  private known(topic: string, index: number): MemberPartition | undefined {
+    const known = this.byName.get(`${topic}/${index}`);
+    if (known?.partition.deleted !== true) return known;
+    // An operator has deleted it here.
+    this.forget(known);
+    return undefined;
+  }
+
+  private forget({ name, number }: MemberPartition): void {
+    this.replication?.remove(number);
+    this.byName.delete(name);
+    this.parts.states.remove(number);
   }
 }
 

@@ -1,5 +1,6 @@
 import type { Clock } from "../../base/clock.ts";
 import type { Logger } from "../../base/logger.ts";
+import type { RateLimitedLog } from "../../base/rate-limited-log.ts";
 import type { BrokerOptions } from "../../broker/options.ts";
 import type { Ballast } from "../../broker/storage/disk/ballast.ts";
 import type { Disk } from "../../broker/storage/disk/disk.ts";
@@ -43,6 +44,8 @@ export interface MemberParts {
   /** This broker's data path uid. */
   readonly uid: string;
   readonly clock: Clock;
+  /** What may repeat many times a second. */
+  readonly errors: RateLimitedLog;
   /** The channels and deferred messages of its replicas. */
   readonly states: StateStore;
 }

@@ -1,4 +1,5 @@
-import type { ClusterRouting, RoutedTopic } from "../../broker/cluster-routing.ts";
+import type { ClusterRouting, ClusterTopicChanges, RoutedTopic } from "../../broker/cluster-routing.ts";
+import type { TopicChanges } from "../placement/topic-changes.ts";
 import type { ClusterView, ViewChange } from "../state/cluster-view.ts";
 import { topicAndPartition } from "../state/keys.ts";
 import type { TopicRecord } from "../state/records.ts";
@@ -8,7 +9,7 @@ export interface OwnPartitions {
   readonly uid: string;
   /** Whether this broker leads a partition, and takes publishes to it. @param name `TOPIC/PARTITION` */
   isServing(name: string): boolean;
-  create(topic: string): Promise<Error | undefined>;
+  create(topic: string, partitions?: number): Promise<Error | undefined>;
 }
 
 /** Where the topics of the cluster are, by the copy of etcd that this broker has. */
@@ -19,6 +20,7 @@ export class Routing implements ClusterRouting {
   constructor(
     private readonly view: ClusterView,
     private readonly own: OwnPartitions,
+    private readonly changes: Pick<TopicChanges, "change" | "remove">,
   ) {
     view.listen((changes) => this.changed(changes));
   }
@@ -28,8 +30,16 @@ export class Routing implements ClusterRouting {
     return record === undefined || !isUsable(record) ? undefined : this.routed(name, record);
   }
 
-  create(name: string): Promise<Error | undefined> {
-    return this.own.create(name);
+  create(name: string, partitions?: number): Promise<Error | undefined> {
+    return this.own.create(name, partitions);
+  }
+
+  remove(name: string): Promise<Error | undefined> {
+    return this.changes.remove(name);
+  }
+
+  change(name: string, changes: ClusterTopicChanges): Promise<Error | undefined> {
+    return this.changes.change(name, changes);
   }
 
   listen(changed: (topics: ReadonlySet<string>) => void): () => void {

@@ -24,23 +24,27 @@ export class TopicMaker {
   ) {}
 
   /** @returns once someone leads its partitions; an error if that did not come to be in time */
-  make(topic: string): Promise<Error | undefined> {
-    const known = this.making.get(topic);
+  make(topic: string, partitions = 1): Promise<Error | undefined> {
+    const what = `${topic} ${partitions}`;
+    const known = this.making.get(what);
     if (known !== undefined) return known;
-    const making = this.makeOne(topic).finally(() => this.making.delete(topic));
-    this.making.set(topic, making);
+    const making = this.makeOne(topic, partitions).finally(() => this.making.delete(what));
+    this.making.set(what, making);
     return making;
   }
 
-  private async makeOne(topic: string): Promise<Error | undefined> {
+  private async makeOne(topic: string, partitions: number): Promise<Error | undefined> {
     const untilMs = this.clock.steadyMs() + LIMIT_MS;
     const isRead = await this.until(untilMs, () => this.view.revision > 0);
     if (!isRead) return new PublishError("etcd has not told yet which topics there are");
     if (!this.view.topics.has(topic)) {
-      const refusal = await this.changes.create(topic, this.settings());
+      const refusal = await this.changes.create(topic, { ...this.settings(), partitions });
       if (refusal !== undefined && refusal.reason !== "topic-exists") return new PublishError(refusal.message);
+    } else if ((this.view.topics.get(topic)?.value.partitions ?? partitions) < partitions) {
+      const refusal = await this.changes.expand(topic, partitions);
+      if (refusal !== undefined) return new PublishError(refusal.message);
     }
-    const isLed = await this.until(untilMs, () => this.isLed(topic));
+    const isLed = await this.until(untilMs, () => this.isLed(topic, partitions));
     return isLed ? undefined : new PublishError(`nobody leads the partitions of topic ${topic} yet`);
   }
 
@@ -48,7 +52,6 @@ export class TopicMaker {
     const { clusterReplicas, minInSync, durability, retentionTimeMs, retentionBytes } = this.options;
     const replicas = Math.max(1, Math.min(clusterReplicas, this.view.brokers.size));
     return {
-      partitions: 1,
       replicas,
       minInSync: minInSync === 0 ? Math.floor(replicas / 2) + 1 : Math.min(minInSync, replicas),
       ordered: false,
@@ -60,9 +63,9 @@ export class TopicMaker {
     };
   }
 
-  private isLed(topic: string): boolean {
+  private isLed(topic: string, partitions: number): boolean {
     const routed = this.routing.topic(topic);
-    if (routed === undefined) return false;
+    if (routed === undefined || routed.partitions < partitions) return false;
     for (let partition = 0; partition < routed.partitions; partition++) if (routed.leader(partition) === undefined) return false;
     return true;
   }

@@ -21,6 +21,7 @@ interface Change {
   readonly key: string;
   readonly modRevision: number;
   readonly value: string;
+  readonly epoch: number;
   readonly onChanged: OnChanged;
   /** An attempt may have been made, or may yet be. */
   isUncertain: boolean;
@@ -37,9 +38,11 @@ export class RecordWriter {
   private isClosed = false;
   private readonly timers = new Set<Timer>();
 
+  /** @param onWritten called with what one transaction has changed, before those hear of it who asked */
   constructor(
     private readonly etcd: Etcd,
     private readonly clock: Clock,
+    private readonly onWritten: (epochs: ReadonlyMap<string, number>) => void = () => {},
   ) {}
 
   close(): void {
@@ -49,7 +52,7 @@ export class RecordWriter {
 
   /** @param stored what the change rests on */
   change(key: string, stored: Stored<PartitionRecord>, record: PartitionRecord, onChanged: OnChanged): void {
-    this.add([{ key, modRevision: stored.modRevision, value: SHAPE.write(record), onChanged, isUncertain: false }]);
+    this.add([{ key, modRevision: stored.modRevision, value: SHAPE.write(record), epoch: record.epoch, onChanged, isUncertain: false }]);
   }
 
   private add(changes: readonly Change[]): void {
@@ -83,8 +86,9 @@ export class RecordWriter {
     if (this.isClosed) return;
     if (result instanceof EtcdError) return this.failed(changes, result);
     const { succeeded, revision, entries } = result;
-    if (succeeded) for (const { value, onChanged } of changes) onChanged(storedOf({ value, modRevision: revision, lease: "" }));
-    else this.overtaken(changes, entries);
+    if (!succeeded) return this.overtaken(changes, entries);
+    this.onWritten(new Map(changes.map(({ key, epoch }) => [key, epoch])));
+    for (const { value, onChanged } of changes) onChanged(storedOf({ value, modRevision: revision, lease: "" }));
   }
 
   private overtaken(changes: readonly Change[], entries: readonly (EtcdEntry | undefined)[]): void {

@@ -8,12 +8,14 @@ import { Scrubber } from "../repair/scrubber.ts";
 import { ByteRate } from "./byte-rate.ts";
 import type { TakeConnection } from "./greeting.ts";
 import { OrderRights } from "./order-right.ts";
+import type { Peer } from "./peer.ts";
 import { Peers } from "./peers.ts";
 import { RecordWriter } from "./record-writer.ts";
 import { Replica } from "./replica.ts";
+import type { ReplicaMemory } from "./replica-log.ts";
 import type { PartitionParts, ReplicationParts, ReplicationSettings } from "./replica-parts.ts";
 import { ReplicationCounts } from "./replica-status.ts";
-import type { Hello } from "./wire.ts";
+import type { Hello, Lead } from "./wire.ts";
 
 /** How often it is looked whether a leader is gone; every second time replicas are reviewed, and every fourth time peers hear a beat. */
 const PULSE_MS = 50;
@@ -40,6 +42,8 @@ export interface ReplicationOptions {
   readonly logger: Logger;
   /** Takes connections of other brokers that are for something else. */
   readonly takeOther?: TakeConnection;
+  /** Saves the epochs of many partitions at once, before each of them would save its own. @throws what the disk throws */
+  readonly saveEpochs?: (epochs: ReadonlyMap<ReplicaMemory, number>) => void;
 }
 
 /** All replicas of this broker. */
@@ -47,6 +51,8 @@ export class Replication {
   readonly peers: Peers;
   readonly counts = new ReplicationCounts();
   private readonly byNumber = new Map<number, Replica>();
+  private readonly byKey = new Map<string, Replica>();
+  private leads: { readonly peer: Peer; readonly frame: Lead }[] = [];
   private readonly parts: ReplicationParts;
   private readonly election: Election;
   private readonly scrubber: Scrubber;
@@ -68,12 +74,15 @@ export class Replication {
         onFrame: (peer, frame) => {
           if (frame.kind === "ends") for (const end of frame.ends) this.byNumber.get(end.partition)?.onEnd(peer, end);
           else if (frame.kind === "beat") for (const mark of frame.marks) this.byNumber.get(mark.partition)?.onMark(peer, mark);
+          else if (frame.kind === "lead") this.onLead(peer, frame);
           else this.byNumber.get(frame.partition)?.onFrame(peer, frame);
         },
       },
       options.takeOther,
     );
-    const writer = new RecordWriter(etcd, clock);
+    const writer = new RecordWriter(etcd, clock, (epochs) => {
+      this.saveEpochs([...epochs].flatMap(([key, epoch]) => epochOf(this.byKey.get(key), epoch)));
+    });
     const catchUp = new ByteRate(clock, settings.catchUpBytesPerSecond);
     const { peers, counts } = this;
     this.parts = { uid: hello.uid, clock, settings, peers, writer, lease, catchUp, counts, logger, errors };
@@ -108,13 +117,17 @@ export class Replication {
   add(partition: PartitionParts): Replica {
     const replica = new Replica(this.parts, partition);
     this.byNumber.set(partition.number, replica);
+    this.byKey.set(partition.key, replica);
     return replica;
   }
 
   /** Ends this broker's part in a partition. @param number the prefix of its message ids */
   remove(number: number): void {
-    this.byNumber.get(number)?.close();
+    const replica = this.byNumber.get(number);
+    if (replica === undefined) return;
+    replica.close();
     this.byNumber.delete(number);
+    this.byKey.delete(replica.partition.key);
   }
 
   /**
@@ -133,6 +146,26 @@ export class Replication {
         if (failure !== undefined) failures.set(replica.partition.name, failure);
         if (--left === 0) done(failures);
       });
+    }
+  }
+
+  /** Those that came in one turn are taken together: a broker that takes over has hundreds of partitions at once. */
+  private onLead(peer: Peer, frame: Lead): void {
+    this.leads.push({ peer, frame });
+    if (this.leads.length > 1) return;
+    this.options.clock.callAfterTurn(() => {
+      const leads = this.leads.splice(0);
+      this.saveEpochs(leads.flatMap(({ frame }) => epochOf(this.byNumber.get(frame.partition), frame.epoch)));
+      for (const { peer, frame } of leads) this.byNumber.get(frame.partition)?.onFrame(peer, frame);
+    });
+  }
+
+  /** Each replica saves its own where this fails. */
+  private saveEpochs(epochs: readonly (readonly [ReplicaMemory, number])[]): void {
+    try {
+      this.options.saveEpochs?.(new Map(epochs));
+    } catch (error) {
+      this.parts.errors.error(`epochs cannot be saved: ${(error as Error).message}`);
     }
   }
 
@@ -162,4 +195,9 @@ export class Replication {
     for (const peer of this.peers.all()) peer.forgiveSilence(nowMs);
     this.each(({ leading }) => leading?.forgiveSilence(nowMs));
   }
+}
+
+/** @returns nothing for a partition that this broker does not have, or that knows a newer epoch */
+function epochOf(replica: Replica | undefined, epoch: number): [ReplicaMemory, number][] {
+  return replica === undefined || replica.partition.memory.epoch >= epoch ? [] : [[replica.partition.memory, epoch]];
 }

@@ -18,7 +18,7 @@ interface Sent {
 }
 
 /** A forwarder whose leaders, and what they answer, a test says. */
-class Site implements ClusterRouting, LeaderLinks {
+class Site implements Pick<ClusterRouting, "create" | "listen" | "topic">, LeaderLinks {
   readonly clock = new SimulatedClock(0);
   readonly sent: Sent[] = [];
   /** By topic and partition: who leads; "": nobody. */
