@@ -1,5 +1,5 @@
 import { join, resolve } from "node:path";
-import { type Clock, systemClock } from "../../base/clock.ts";
+import { type Clock, systemClock, type Timer } from "../../base/clock.ts";
 import { systemRandom } from "../../base/random-source.ts";
 import { RateLimitedLog } from "../../base/rate-limited-log.ts";
 import type { ClusterMember } from "../../broker/cluster-routing.ts";
@@ -23,6 +23,7 @@ import { ClusterView } from "../state/cluster-view.ts";
 import type { ClusterKeys } from "../state/keys.ts";
 import { Membership } from "../state/membership.ts";
 import { type BrokerRecord, SHAPES } from "../state/records.ts";
+import { LoadMeter } from "./load-meter.ts";
 import { MemberPartitions } from "./member-partitions.ts";
 import type { MemberBroker } from "./member-parts.ts";
 import { keysOf, newRun } from "./own-names.ts";
@@ -30,6 +31,8 @@ import { readReplicationTls } from "./replication-tls.ts";
 import { Routing } from "./routing.ts";
 import { TopicMaker } from "./topic-maker.ts";
 
+/** How often it is looked whether others are to know of another load. */
+const LOAD_INTERVAL_MS = 15_000;
 /** How long other brokers may take to get what they lack, before they are handed partitions. */
 const HAND_OVER_MS = 1_000;
 
@@ -42,6 +45,8 @@ export class BrokerMember implements ClusterMember {
   /** Names this run of the process. */
   private readonly run: string;
   private readonly states: StateStore;
+  private readonly meter: LoadMeter;
+  private loadTimer: Timer | undefined;
   private readonly partitions: MemberPartitions;
   private readonly forwarding: Forwarding;
   private readonly topics: TopicMaker;
@@ -82,6 +87,7 @@ export class BrokerMember implements ClusterMember {
     };
     this.routing = new Routing(this.view, own, changes);
     this.topics = new TopicMaker(options, this.view, changes, this.routing, clock);
+    this.meter = new LoadMeter(broker);
     this.states = new StateStore(directory, clock, broker.ballast);
     this.partitions = new MemberPartitions({
       ...{ broker, clock, uid: this.uid, view: this.view, keys: this.keys, errors: this.errors, states: this.states },
@@ -165,8 +171,16 @@ export class BrokerMember implements ClusterMember {
     });
     this.partitions.start(replication);
     this.membership.start();
+    this.tellLoad();
     replication.start();
     void view.start();
+  }
+
+  /** Has others know what this broker has to do. */
+  private tellLoad(): void {
+    this.loadTimer = this.clock.callAfter(LOAD_INTERVAL_MS, () => this.tellLoad());
+    const load = this.meter.notable(this.clock.steadyMs());
+    if (load !== undefined) this.membership?.update(load);
   }
 
   handOver(): Promise<void> {
@@ -182,6 +196,7 @@ export class BrokerMember implements ClusterMember {
 
   async leave(): Promise<void> {
     await this.handOver();
+    if (this.loadTimer !== undefined) this.clock.cancel(this.loadTimer);
     this.partitions.close();
     this.replication?.close();
     this.forwarding.close();

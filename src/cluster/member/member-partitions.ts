@@ -19,6 +19,10 @@ export interface MemberPartitionsParts extends MemberParts {
   readonly onServing: (topics: ReadonlySet<string>) => void;
 }
 
+/** For how long a turn may follow records. */
+const SLICE_MS = 20;
+/** As many partitions of a topic are made in one turn. */
+const OPENED_PER_TURN = 4;
 const REVIEW_MS = 250;
 const REVIEWS_PER_SECOND = 4;
 
@@ -42,6 +46,10 @@ export class MemberPartitions {
   private isCompared = false;
   /** Topics of which something failed: it is tried again. */
   private readonly failed = new Set<string>();
+  /** Topics of which records have changed. */
+  private readonly changedTopics = new Set<string>();
+  /** They are looked at in the next turn. */
+  private isAsked = false;
   private reviews = 0;
   private timer: Timer | undefined;
 
@@ -67,6 +75,7 @@ export class MemberPartitions {
   }
 
   close(): void {
+    this.changedTopics.clear();
     if (this.timer !== undefined) this.parts.clock.cancel(this.timer);
   }
 
@@ -82,9 +91,9 @@ export class MemberPartitions {
     this.timer = this.parts.clock.callAfter(REVIEW_MS, () => this.review());
     for (const partition of this.byName.values()) partition.obey();
     if (++this.reviews % REVIEWS_PER_SECOND !== 0) return;
-    const failed = [...this.failed];
+    for (const topic of this.failed) this.changedTopics.add(topic);
     this.failed.clear();
-    for (const topic of failed) this.attempt(topic, () => this.reconcile(topic));
+    if (this.changedTopics.size > 0) this.reconcileLater();
     const { states, errors } = this.parts;
     states.review((failure) => {
       if (failure !== undefined) errors.error(`CLUSTER: cannot tidy what it has of channels: ${failure.message}`);
@@ -135,7 +144,27 @@ export class MemberPartitions {
       else if (kind === "deleted" && after !== undefined) topics.add(after.value.topic);
     }
     this.saveEpochsOf(changes);
-    for (const topic of topics) this.attempt(topic, () => this.reconcile(topic));
+    for (const topic of topics) this.changedTopics.add(topic);
+    if (!this.isAsked) this.reconcileChanged();
+  }
+
+  /** Some in each turn: other brokers must not take this one for dead. */
+  private reconcileChanged(): void {
+    const { clock } = this.parts;
+    this.isAsked = false;
+    const untilMs = clock.steadyMs() + SLICE_MS;
+    for (const topic of this.changedTopics) {
+      this.changedTopics.delete(topic);
+      this.attempt(topic, () => this.reconcile(topic));
+      if (clock.steadyMs() >= untilMs) break;
+    }
+    if (this.changedTopics.size > 0) this.reconcileLater();
+  }
+
+  private reconcileLater(): void {
+    if (this.isAsked) return;
+    this.isAsked = true;
+    this.parts.clock.callAfterTurn(() => this.reconcileChanged());
   }
 
   private saveEpochsOf(changes: readonly ViewChange[]): void {
@@ -145,6 +174,10 @@ export class MemberPartitions {
       const known = this.byName.get(name);
       if (known !== undefined && known.number === after.value.prefix) epochs.set(known.memory, after.value.epoch);
     }
+    this.trySaveEpochs(epochs);
+  }
+
+  private trySaveEpochs(epochs: ReadonlyMap<StoredMemory, number>): void {
     try {
       this.memories.saveEpochs(epochs);
     } catch (error) {
@@ -180,9 +213,12 @@ export class MemberPartitions {
     this.open(name, record, wanted);
     const topic = broker.registry.topics.get(name);
     if (topic !== undefined) this.applySettings(topic, record);
-    for (const { index, stored } of wanted) {
+    const here = wanted.flatMap(({ index, stored }) => {
       const known = this.known(name, index);
-      if (known === undefined) continue;
+      return known === undefined ? [] : [{ known, stored }];
+    });
+    this.trySaveEpochs(new Map(here.map(({ known, stored }) => [known.memory, stored.value.epoch])));
+    for (const { known, stored } of here) {
       known.apply(record);
       this.begin(known).onRecord(stored);
     }
@@ -226,10 +262,12 @@ export class MemberPartitions {
   /** Opens the partitions that this broker does not have. */
   private open(name: string, record: TopicRecord, wanted: readonly Wanted[]): void {
     const { registry } = this.parts.broker;
-    const missing = wanted.filter(({ index, stored }) => !this.isKnown(name, index, record, stored.value));
-    if (missing.length === 0) return;
+    const unknown = wanted.filter(({ index, stored }) => !this.isKnown(name, index, record, stored.value));
+    if (unknown.length === 0) return;
+    const missing = unknown.slice(0, OPENED_PER_TURN);
+    if (missing.length < unknown.length) this.changedTopics.add(name);
     const origins = new Map(missing.map(({ index, stored }) => [index, originOf(stored.value)]));
-    const held = wanted.map(({ index }) => index);
+    const held = missing.map(({ index }) => index);
     registry.topicWith(name, record.partitions, { held, ordered: record.ordered }, origins);
     const added: MemberPartition[] = [];
     for (const { index, stored } of missing) {
@@ -237,7 +275,7 @@ export class MemberPartitions {
       if (partition === undefined) throw new Error(`partition ${index} was not made`);
       // Nobody has anything yet, or this broker gets it from others.
       const { epoch } = stored.value;
-      added.push(this.add(partition, this.memories.of({ topicId: partition.id, uid: record.uid, epoch: 0, isWhole: epoch === 0 })));
+      added.push(this.add(partition, this.memories.of({ topicId: partition.id, uid: record.uid, epoch, isWhole: epoch === 0 })));
     }
     this.memories.save(added.map(({ memory }) => memory));
   }

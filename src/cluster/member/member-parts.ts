@@ -13,6 +13,7 @@ import type { TopicPartition } from "../../broker/topics/topic-partition.ts";
 import type { TopicRegistry } from "../../broker/topics/topic-registry.ts";
 import type { Turn } from "../../broker/topics/turn.ts";
 import type { StateStore } from "../replication/state/state-store.ts";
+import type { MeteredBroker } from "./load-meter.ts";
 
 /** The broker that is a member, as the cluster sees it. */
 export interface MemberBroker extends ReplicatedPartitionParts {
@@ -25,6 +26,7 @@ export interface MemberBroker extends ReplicatedPartitionParts {
   readonly publishing: Publishing;
   readonly keys: ReplicatedPartitionParts["keys"] & { readonly enabled: boolean };
   readonly ballast: Ballast;
+  readonly freeSpace: MeteredBroker["freeSpace"];
   /** How the run before ended. */
   readonly notes: { readonly lastRun: LastRun };
   /** Takes up the channels of a partition that this broker begins to lead, and puts them away when it does no more. */

@@ -9,6 +9,9 @@ import { BadValue } from "../state/shape.ts";
 /** How long to wait before a change is tried again whose outcome is not known. */
 const AGAIN_MS = 200;
 
+/** As many of those hear in one turn that a transaction has changed their records. */
+const TOLD_PER_TURN = 8;
+
 const SHAPE = SHAPES.partitions;
 
 /**
@@ -88,7 +91,15 @@ export class RecordWriter {
     const { succeeded, revision, entries } = result;
     if (!succeeded) return this.overtaken(changes, entries);
     this.onWritten(new Map(changes.map(({ key, epoch }) => [key, epoch])));
-    for (const { value, onChanged } of changes) onChanged(storedOf({ value, modRevision: revision, lease: "" }));
+    this.tellWritten(changes, revision);
+  }
+
+  /** Some in each turn: to begin to lead takes a while, and others must not take this broker for dead. */
+  private tellWritten(changes: readonly Change[], revision: number): void {
+    if (this.isClosed) return;
+    for (const { value, onChanged } of changes.slice(0, TOLD_PER_TURN)) onChanged(storedOf({ value, modRevision: revision, lease: "" }));
+    const rest = changes.slice(TOLD_PER_TURN);
+    if (rest.length > 0) this.clock.callAfterTurn(() => this.tellWritten(rest, revision));
   }
 
   private overtaken(changes: readonly Change[], entries: readonly (EtcdEntry | undefined)[]): void {
