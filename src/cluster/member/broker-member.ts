@@ -187,8 +187,14 @@ export class BrokerMember implements ClusterMember {
     const { replication, broker } = this;
     return new Promise((resolve) => {
       if (replication === undefined) return resolve();
+      // While etcd does not answer it is not known whether others lead.
+      const limit = this.clock.callAfter(2 * HAND_OVER_MS, () => {
+        broker.logger.warn("CLUSTER: partitions were not handed over in time; others take them over");
+        resolve();
+      });
       replication.drain(HAND_OVER_MS, (failures) => {
         for (const [name, { message }] of failures) broker.logger.warn(`PARTITION(${name}): not handed over: ${message}`);
+        this.clock.cancel(limit);
         resolve();
       });
     });
@@ -220,6 +226,8 @@ export class BrokerMember implements ClusterMember {
     this.isMember = false;
     this.refusal = error;
     this.broker.logger.error(`CLUSTER: this broker is no member: ${error.message}`);
+    // What etcd says of its data path is said of the other one from now on.
+    this.partitions.close();
     this.replication?.close();
   }
 

@@ -50,6 +50,7 @@ export class MemberPartitions {
   private readonly changedTopics = new Set<string>();
   /** They are looked at in the next turn. */
   private isAsked = false;
+  private isClosed = false;
   private reviews = 0;
   private timer: Timer | undefined;
 
@@ -74,7 +75,9 @@ export class MemberPartitions {
     this.review();
   }
 
+  /** Follows no records any more. */
   close(): void {
+    this.isClosed = true;
     this.changedTopics.clear();
     if (this.timer !== undefined) this.parts.clock.cancel(this.timer);
   }
@@ -135,6 +138,7 @@ export class MemberPartitions {
   // ---- records
 
   private changed(changes: readonly ViewChange[]): void {
+    if (this.isClosed) return;
     const topics = new Set<string>();
     if (!this.isCompared) for (const { partition } of this.byName.values()) topics.add(partition.topic.name);
     this.isCompared = true;
@@ -162,7 +166,7 @@ export class MemberPartitions {
   }
 
   private reconcileLater(): void {
-    if (this.isAsked) return;
+    if (this.isAsked || this.isClosed) return;
     this.isAsked = true;
     this.parts.clock.callAfterTurn(() => this.reconcileChanged());
   }
