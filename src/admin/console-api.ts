@@ -76,6 +76,8 @@ export interface Overview extends Counts {
   worst: Record<"depth" | "oldest_age_ms" | "timeout_rate" | "requeue_rate", ChannelRow[]>;
   /** The last two minutes of all rates in and out, one value every poll: for sparklines. */
   spark: Spark;
+  /** How much of a replicated cluster is at risk; left out without one. */
+  at_risk?: { critical: number; warning: number };
 }
 
 /** Values at equal steps up to now; null where nothing was measured. */

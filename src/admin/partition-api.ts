@@ -12,6 +12,9 @@ export interface TopicPartitions {
   differs?: true;
 }
 
+/** What a broker is for a partition that others have, too; `out`: it knows of no leader. */
+export type ReplicaRole = "leader" | "follower" | "out";
+
 /**
  * `GET /api/v1/partitions?topic=&channel=` → Page<PartitionRow>: each partition at each broker that has it, of a topic or of a channel.
  * One that nobody has is a row without a broker. They are asked of the brokers while somebody looks at them.
@@ -25,6 +28,8 @@ export interface PartitionRow {
   hostname: string;
   /** Brokers that are down and had it. */
   down?: string[];
+  /** Left out where the broker has it alone. What waits is counted where it is led. */
+  role?: ReplicaRole;
   depth: number;
   in_flight: number;
   deferred: number;

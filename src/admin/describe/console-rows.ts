@@ -199,6 +199,7 @@ const PARTITION_ROW = objectOf<PartitionRow>(
     broker: { ...STRING, description: "Empty: no broker that answers has it" },
     hostname: STRING,
     down: optional({ ...listOf(STRING), description: "Brokers that are down and had it" }),
+    role: optional(oneOf("leader", "follower", "out")),
     depth: COUNT,
     in_flight: COUNT,
     deferred: COUNT,
@@ -235,6 +236,7 @@ export const OVERVIEW = objectOf<Overview>({
   topics: COUNT,
   channels: COUNT,
   worst: objectOf<Overview["worst"]>({ depth: WORST, oldest_age_ms: WORST, timeout_rate: WORST, requeue_rate: WORST }),
+  at_risk: optional(object({ critical: COUNT, warning: COUNT })),
   spark: SPARK,
 });
 

@@ -88,6 +88,7 @@ function missingItems(cluster: Cluster, topic: string): PartitionItem[] {
     broker: "",
     hostname: "",
     down: having.filter(({ onBroker }) => onBroker.hasPartition(partition)).map(({ address }) => address),
+    role: undefined,
     ...{ depth: 0, inFlight: 0, deferred: 0, blocked: 0, messageCount: 0, messageBytes: Number.NaN, logBytes: Number.NaN },
   }));
 }
@@ -99,6 +100,7 @@ function partitionRow({ partition, broker, hostname, down, ...figures }: Partiti
     broker,
     hostname,
     ...(down.length === 0 ? {} : { down: [...down] }),
+    ...(figures.role === undefined ? {} : { role: figures.role }),
     depth: figures.depth,
     in_flight: figures.inFlight,
     deferred: figures.deferred,

@@ -1,7 +1,7 @@
 import { unescapeUrl } from "../../http/server/query.ts";
 import { Refusal } from "../../http/server/reply.ts";
 import type { ClusterDetail } from "../cluster-api.ts";
-import type { TopicDetail } from "../console-api.ts";
+import type { Overview, TopicDetail } from "../console-api.ts";
 import { type ClientKind, ClientLook, type ClientScope } from "../watch/client-look.ts";
 import type { ChannelEntry, TopicEntry } from "../watch/entries.ts";
 import { LookCache } from "../watch/look-cache.ts";
@@ -95,7 +95,7 @@ export class Views {
     const { cluster, timeMs } = this.watcher;
     switch (name) {
       case "overview":
-        return overview(cluster, timeMs, totals);
+        return { ...overview(cluster, timeMs, totals), ...this.atRisk(totals) };
       case "brokers":
         return page(brokerListing(cluster, totals, timeMs), query);
       case "lookups":
@@ -176,6 +176,14 @@ export class Views {
     this.replicated();
     const look = await this.replicaLook(query.text("topic"));
     return page(onlySeen(replicaListing(look, query.text("broker")), TOPIC, totals), query);
+  }
+
+  private atRisk(totals: Totals): Pick<Overview, "at_risk"> {
+    const { cluster, replication } = this.watcher;
+    if (replication.detail === undefined) return {};
+    const { risks } = clusterDetail(replication.detail, cluster, totals);
+    const of = (wanted: string) => risks.filter(({ severity }) => severity === wanted).length;
+    return { at_risk: { critical: of("critical"), warning: of("warning") } };
   }
 
   /** @throws Refusal 404 NO_CLUSTER */

@@ -1,4 +1,5 @@
-import { fieldsOf, listOf, numberOf, textOf } from "../upstream/fields.ts";
+import type { ReplicaRole } from "../partition-api.ts";
+import { type Fields, fieldsOf, listOf, numberOf, textOf } from "../upstream/fields.ts";
 import { askBrokers } from "./ask-brokers.ts";
 import type { Look } from "./look-cache.ts";
 import type { WatchedBroker } from "./watched-broker.ts";
@@ -7,6 +8,8 @@ import type { Watcher } from "./watcher.ts";
 /** One partition at one broker, of a topic or of a channel. */
 export interface PartitionAtBroker {
   partition: number;
+  /** Undefined: the broker has it alone. */
+  role: ReplicaRole | undefined;
   depth: number;
   inFlight: number;
   deferred: number;
@@ -48,17 +51,23 @@ export class PartitionLook implements Look {
   private async ask(broker: string): Promise<PartitionAtBroker[]> {
     const query = `topic=${encodeURIComponent(this.topic)}&channel=${encodeURIComponent(this.channel)}`;
     const stats = await this.watcher.ask(broker, `/stats?format=json&include_clients=false&include_mem=false&${query}`);
-    return listOf(fieldsOf(listOf(fieldsOf(stats), "topics")[0]), "partitions").map((item) => this.read(item));
+    const answer = fieldsOf(listOf(fieldsOf(stats), "topics")[0]);
+    const roles = new Map(
+      listOf(answer, "replicas")
+        .map(fieldsOf)
+        .map((replica) => [numberOf(replica, "partition"), roleIn(replica)]),
+    );
+    return listOf(answer, "partitions").map((item) => this.read(fieldsOf(item), roles));
   }
 
-  private read(item: unknown): PartitionAtBroker {
-    const fields = fieldsOf(item);
+  private read(fields: Fields, roles: ReadonlyMap<number, ReplicaRole | undefined>): PartitionAtBroker {
     const all = listOf(fields, "channels").map(fieldsOf);
     const isTopic = this.channel === "";
     const channels = isTopic ? all : all.filter((channel) => textOf(channel, "channel_name") === this.channel);
     const sum = (name: string) => channels.reduce((total, channel) => total + numberOf(channel, name), 0);
     return {
       partition: numberOf(fields, "partition"),
+      role: roles.get(numberOf(fields, "partition")),
       // What waits for a topic is in it and in its channels.
       depth: sum("depth") + (isTopic ? numberOf(fields, "depth") : 0),
       inFlight: sum("in_flight_count"),
@@ -69,4 +78,10 @@ export class PartitionLook implements Look {
       logBytes: isTopic ? numberOf(fields, "log_bytes") : Number.NaN,
     };
   }
+}
+
+const ROLES = ["leader", "follower", "out"] as const;
+
+function roleIn(replica: Fields): ReplicaRole | undefined {
+  return ROLES.find((known) => known === replica.role);
 }

@@ -1,7 +1,8 @@
 import { expect, test } from "bun:test";
 import { Grants } from "../../../src/admin/access/grants.ts";
 import type { ClusterDetail, ReplicaRow } from "../../../src/admin/cluster-api.ts";
-import type { Page, TopicDetail } from "../../../src/admin/console-api.ts";
+import type { Overview, Page, TopicDetail } from "../../../src/admin/console-api.ts";
+import type { PartitionRow } from "../../../src/admin/partition-api.ts";
 import type { FakeBroker, FakeLookup } from "../support/fake-upstream.ts";
 import { Watching } from "../support/watching.ts";
 
@@ -87,6 +88,7 @@ test("without a cluster there is none to be seen, and lookup servers are asked f
   await expect(watching.read("/cluster")).rejects.toThrow("NO_CLUSTER");
   await expect(watching.read("/replicas")).rejects.toThrow("NO_CLUSTER");
   expect(await watching.read<TopicDetail>("/topics/t")).not.toHaveProperty("replication");
+  expect(await watching.read<Overview>("/overview")).not.toHaveProperty("at_risk");
   await watching.pass(40_000);
   expect([watching.upstream.askedFor("l1:1", "/cluster"), watching.upstream.askedFor("go:1", "/cluster")]).toEqual([1, 0]);
   watching.upstream.lookups.set("l1:1", inCluster());
@@ -154,6 +156,25 @@ test("partitions have their replicas, and what these lack by what their leaders 
   expect((await watching.read<TopicDetail>("/topics/t")).replication).toEqual({
     ...{ partitions: 2, replicas: 2, min_in_sync: 1, under_replicated: 1, without_leader: 0, change: null },
   });
+});
+
+test("the overview says how much is at risk, and partitions what brokers are for them", async () => {
+  using watching = started({ "l1:1": inCluster() });
+  const partitions = [0, 1].map((at) => ({ partition: at, depth: 1 - at, channels: [] }));
+  const replicas = [
+    { partition: 0, role: "leader" },
+    { partition: 1, role: "follower" },
+  ];
+  watching.upstream.brokers.set("a:1", { bunsq_version: "1", topics: { t: { partition_num: 2, channels: {}, partitions, replicas } } });
+  await watching.start();
+  await watching.pass(4_000);
+  expect((await watching.read<Overview>("/overview")).at_risk).toEqual({ critical: 1, warning: 2 });
+  expect((await watching.read<Overview>("/overview", new Grants({ "t*": "viewer" }))).at_risk).toEqual({ critical: 0, warning: 2 });
+  const { rows } = await watching.read<Page<PartitionRow>>("/partitions?topic=t");
+  expect(rows.map(({ broker: address, role, depth }) => [address, role, depth])).toEqual([
+    ["a:1", "leader", 1],
+    ["a:1", "follower", 0],
+  ]);
 });
 
 test("who may see some topics is told of no others", async () => {

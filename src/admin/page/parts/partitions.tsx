@@ -1,4 +1,4 @@
-import type { PartitionRow, TopicPartitions } from "../../partition-api.ts";
+import type { PartitionRow, ReplicaRole, TopicPartitions } from "../../partition-api.ts";
 import { count, exact, plural } from "../format/numbers.ts";
 import { deferred, depth, inFlight, size } from "./count-columns.tsx";
 import { LiveTable } from "./live-table.tsx";
@@ -22,6 +22,9 @@ export function PartitionTags({ partitions }: { partitions: TopicPartitions | un
   );
 }
 
+const ROLE_WORDS: Record<ReplicaRole, string> = { leader: "leads", follower: "follows", out: "no leader" };
+const ROLE_TONES: Record<ReplicaRole, "ok" | "" | "bad"> = { leader: "ok", follower: "", out: "bad" };
+
 const partition: Column<PartitionRow> = { sort: "partition", title: "Partition", width: 92, cell: (row) => row.partition };
 const broker: Column<PartitionRow> = {
   sort: "broker",
@@ -30,7 +33,9 @@ const broker: Column<PartitionRow> = {
     row.broker === "" ? (
       <span class="text-bad">{row.down === undefined ? "nobody" : `nobody: ${row.down.join(", ")} down`}</span>
     ) : (
-      <BrokerLink address={row.broker} />
+      <>
+        <BrokerLink address={row.broker} /> {row.role !== undefined && <Tag tone={ROLE_TONES[row.role]}>{ROLE_WORDS[row.role]}</Tag>}
+      </>
     ),
 };
 const messages: Column<PartitionRow> = {

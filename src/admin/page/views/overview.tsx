@@ -25,6 +25,7 @@ export function OverviewView() {
       <Failure error={error} />
       {data !== undefined && (
         <>
+          <AtRisk atRisk={data.at_risk} />
           <Totals data={data} />
           <Servers brokers={data.brokers} lookups={data.lookups} />
           <Worst worst={data.worst} />
@@ -32,6 +33,20 @@ export function OverviewView() {
         </>
       )}
     </>
+  );
+}
+
+/** Leads to what is at risk of a replicated cluster, if there is something. */
+function AtRisk({ atRisk }: { atRisk: Overview["at_risk"] }) {
+  if (atRisk === undefined || atRisk.critical + atRisk.warning === 0) return null;
+  const { critical, warning } = atRisk;
+  const texts = [...(critical > 0 ? [`${exact(critical)} critical`] : []), ...(warning > 0 ? [plural(warning, "warning")] : [])];
+  return (
+    <ul class="findings" aria-label="Cluster">
+      <li class={critical > 0 ? "bad" : "warn"}>
+        The <a href={href("/cluster")}>cluster</a> is at risk: {texts.join(", ")}.
+      </li>
+    </ul>
   );
 }
 

@@ -43,7 +43,8 @@ clusterTest("brokers that are alone have no cluster in the menu, and no replicas
 
 clusterTest("of 1,000 partitions those in sight are in the document, and risks come before all", 1_000, async (page, fake) => {
   await page.goto(fake.url);
-  await page.getByRole("link", { name: "Cluster" }).click();
+  expect(await page.getByRole("list", { name: "Cluster" }).textContent()).toBe("The cluster is at risk: 2 critical, 2 warnings.");
+  await page.getByRole("link", { name: "Cluster", exact: true }).click();
   await page.getByText("1,000 partitions").waitFor();
   const risks = page.getByRole("list", { name: "What is at risk" }).getByRole("listitem");
   expect(await risks.count()).toBe(4);

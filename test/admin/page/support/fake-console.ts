@@ -102,7 +102,7 @@ export class FakeConsole {
       case "session":
         return this.session;
       case "overview":
-        return cluster.overview();
+        return { ...cluster.overview(), ...(this.replication === undefined ? {} : { at_risk: { critical: 2, warning: 2 } }) };
       case "topics":
         return page(cluster.topics, query);
       case "channels":
