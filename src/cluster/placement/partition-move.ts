@@ -98,16 +98,14 @@ export class PartitionMove {
     if (what === "drop" && !this.isSpare(partition)) return this.end(this.withoutSuccessor(partition));
     if (what === "replace" && !this.isCopied(partition)) return this.to("copying", this.withoutSuccessor(partition));
     if (leader === from) return this.replaceLeader(partition);
-    if (leader !== "" && this.mayDrop(partition)) return this.drop(partition);
-    // Another replica is the one that has to go, and this one is needed in its place.
-    return this.isOtherLost(partition) ? this.end(this.withoutSuccessor(partition)) : undefined;
+    return leader !== "" && this.mayDrop(partition) ? this.drop(partition) : this.endIfNeeded(partition);
   }
 
   private replaceLeader(partition: PartitionRecord): MoveStep | undefined {
     const { what, from, to } = this.move;
     const { replicas, inSync, successor } = partition;
     const next = what === "replace" ? to : replicas.find((uid) => uid !== from && inSync.includes(uid) && this.context.isAlive(uid));
-    if (next === undefined) return undefined;
+    if (next === undefined) return this.endIfNeeded(partition);
     if (successor !== next) return this.to("leading", { ...partition, successor: next });
     return this.context.isOverdue ? this.force(partition, next) : undefined;
   }
@@ -133,9 +131,12 @@ export class PartitionMove {
     return rest.length >= this.move.inSync || (rest.length >= context.minInSync && !replicas.some(isMissed));
   }
 
-  private isOtherLost({ replicas, inSync }: PartitionRecord): boolean {
+  /** When another replica is lost, that one has to go, and this one is needed in its place. */
+  private endIfNeeded(partition: PartitionRecord): MoveStep | undefined {
     const { from, to } = this.move;
-    return replicas.some((uid) => uid !== from && uid !== to && !inSync.includes(uid) && this.context.isLost(uid));
+    const { replicas, inSync } = partition;
+    const isOtherLost = replicas.some((uid) => uid !== from && uid !== to && !inSync.includes(uid) && this.context.isLost(uid));
+    return isOtherLost ? this.end(this.withoutSuccessor(partition)) : undefined;
   }
 
   private drop(partition: PartitionRecord): MoveStep {
