@@ -38,6 +38,8 @@ export interface ReplicaStatus {
   readonly highWatermark: number;
   /** False: it may have lost messages, and must catch up before it may lead. */
   readonly isWhole: boolean;
+  /** Something of its log is damaged, and is being read from another replica. */
+  readonly isRepairing: boolean;
   /** Why the leader takes no publishes; undefined: it does, or this broker does not lead. */
   readonly refusal: string | undefined;
   /** Undefined: this broker does not lead. */

@@ -103,6 +103,7 @@ export class Replica {
       synced: log.synced,
       highWatermark: role?.highWatermark ?? this.highWatermark,
       isWhole,
+      isRepairing: this.repair.isBusy,
       refusal: leading?.refusal,
       followers: leading?.followerStatuses(),
     };

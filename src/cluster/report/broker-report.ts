@@ -80,10 +80,14 @@ const REPAIRED = counter(
   OUTCOME,
 );
 
+const SCRUBBED = counter("nsq_cluster_scrubbed_bytes", "Bytes of logs that were read to find damage before somebody needs them", {
+  unit: "bytes",
+});
+
 /** The metrics of a broker's part in its cluster, but for those of its partitions, its followers and its etcd. */
 export const MEMBER_FAMILIES: readonly Family[] = [
   ...[MEMBER, BROKERS, PEERS, PARTITIONS, OFFLINE, LEADS, TAKE_OVERS, HAND_OVERS, LEFT, JOINED],
-  ...[FENCED, FENCED_MESSAGES, FORWARDED, FORWARDED_BYTES, HELD, CATCH_UP, REPAIRED],
+  ...[FENCED, FENCED_MESSAGES, FORWARDED, FORWARDED_BYTES, HELD, CATCH_UP, REPAIRED, SCRUBBED],
 ];
 
 /** Partitions of the view that are looked at in one step. */
@@ -173,6 +177,7 @@ export class BrokerReport implements ClusterReport {
     forwarderMetrics(member.forwarder, text);
     one(text, CATCH_UP, counts.catchUpBytes);
     outcomes(text, REPAIRED, counts.repairedRegions, counts.failedRepairs);
+    one(text, SCRUBBED, counts.scrubbedBytes);
     yield* replicaMetrics(replicas, scope, (uid) => this.nameOf(uid), text);
     yield* etcdMetrics(member.etcd, lease, text);
   }

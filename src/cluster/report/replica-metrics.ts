@@ -51,6 +51,11 @@ export const REPLICA_FAMILIES: readonly ReplicaFamily[] = [
     "Partitions that this broker leads and takes no publishes to: too few replicas are in sync, or another one is about to lead",
     ({ refusal }) => Number(refusal !== undefined),
   ),
+  gauge(
+    "nsq_cluster_repairing_partitions",
+    "Partitions of this broker whose log is damaged, and is being read from another replica",
+    ({ isRepairing }) => Number(isRepairing),
+  ),
   gauge("nsq_cluster_lag_messages", "Messages that followers of this broker lack, each follower counted", ofFollowers(messagesOf), {
     unit: "messages",
   }),
