@@ -12,7 +12,9 @@ export type Verb = "REGISTER" | "UNREGISTER";
 export function leaderLines(partition: TopicPartition, partitioned: boolean): string[] {
   const { topic, index, replicated } = partition;
   const leads = replicated?.[0].leads !== false;
-  if (partitioned) return leads ? topicLines("REGISTER", topic, true) : [`UNREGISTER ${topic.name} ${index}`];
+  if (partitioned && !leads) return [`UNREGISTER ${topic.name} ${index}`];
+  // Not the other partitions: hundreds of one topic may change their leader at once.
+  if (partitioned) return [`REGISTER ${topic.name} ${index}`, ...(isPlain(topic.settings) ? [] : [settingsLine(topic)])];
   // Other lookups are told when it is the first or the last one that is led here.
   if (leads) return [`REGISTER ${topic.name}`];
   return topic.served.length === 0 ? [`UNREGISTER ${topic.name}`] : [];
