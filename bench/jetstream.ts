@@ -99,7 +99,7 @@ async function measureJetStream(workload: Workload, messages: number, program: s
   const isLatency = workload.perSecond > 0;
   if (isLatency) await servers.makeConsumer();
   const [serverPid = 0, ...morePids] = servers.pids;
-  return generate("load/nats/generator.ts", {
+  return await generate("load/nats/generator.ts", {
     ...workload,
     kind: isLatency ? "latency" : "publish",
     // A train is what waits together: the next one is sent when all of it is acknowledged.
@@ -125,10 +125,10 @@ async function measureBunsq(workload: Workload, messages: number, program: strin
   const { ports } = await leaderOf(cluster, workload);
   const [serverPid = 0, ...morePids] = [...cluster.brokers.map(({ pid }) => pid), ...cluster.etcd.pids];
   const target = { ...ports, serverPid, morePids, messages, warmUp: Math.ceil(messages * WARM_UP_FRACTION), bodyBytes: BODY_BYTES };
-  if (workload.perSecond > 0) return generate("load/generator.ts", { kind: "latency", perSecond: workload.perSecond, ...target });
+  if (workload.perSecond > 0) return await generate("load/generator.ts", { kind: "latency", perSecond: workload.perSecond, ...target });
   const { connections, batch, outstanding, asTrains } = workload;
   const publish: PublishLoad = { command: batch > 1 ? "MPUB" : "PUB", connections, batch, outstanding, asTrains, bodyBytes: BODY_BYTES };
-  return generate("load/generator.ts", { kind: "publish", publish, ...target });
+  return await generate("load/generator.ts", { kind: "publish", publish, ...target });
 }
 
 /** Makes the topic, with a channel. @returns the broker that leads it, once all replicas are in sync */

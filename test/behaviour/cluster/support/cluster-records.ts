@@ -3,7 +3,7 @@ import { EtcdHttp } from "../../../../src/cluster/etcd/etcd-http.ts";
 import { ClusterKeys } from "../../../../src/cluster/state/keys.ts";
 import type { BrokerRecord, PartitionRecord, TopicRecord } from "../../../../src/cluster/state/records.ts";
 
-const CALL_LIMIT_MS = 1_000;
+const CALL_LIMIT_MS = 3_000;
 
 /** A partition, as etcd has it. */
 export interface Placed {
