@@ -43,6 +43,12 @@ export interface ClusterRouting {
    * @returns once someone leads its partitions; an error if that did not come to be in time. It never rejects.
    */
   create(name: string, partitions?: number): Promise<Error | undefined>;
+  /**
+   * Makes a topic that this broker has alone one of the cluster, with this broker as its only replica.
+   *
+   * @returns once this broker leads it; why that cannot be, in words. It never rejects.
+   */
+  adopt(name: string): Promise<Error | undefined>;
   /** Removes a topic of the cluster. @returns once that is certain, or why it is not. It never rejects. */
   remove(name: string): Promise<Error | undefined>;
   /** Changes what a topic of the cluster is to be. @returns as remove() */

@@ -6,7 +6,7 @@ import type { HttpCall } from "./call.ts";
 import { createChannel, deleteChannel, emptyChannel, pauseChannel, unpauseChannel } from "./channel.ts";
 import { limitClients, limitRate, skipChannel, skipZanTest, unskipChannel, unskipZanTest } from "./channel-limits.ts";
 import { changeChannelSettings, getChannelSettings, setChannelOrder } from "./channel-settings.ts";
-import { clusterReplicas } from "./cluster-replicas.ts";
+import { adoptTopic, clusterReplicas } from "./cluster-replicas.ts";
 import { getConfig, putConfig } from "./config.ts";
 import { emptyDeferred, requeueDeferred } from "./deferred.ts";
 import { drain, drainProgress } from "./drain.ts";
@@ -109,6 +109,7 @@ const ROUTES: RouteEntry<HttpCall>[] = [
   ["/drain", new Map([...get(drainProgress), ...post(drain)])],
   // Nor this: what a broker of a cluster has (docs/cluster.md).
   ["/cluster/replicas", get(clusterReplicas)],
+  ["/cluster/adopt", post(adoptTopic)],
   ["/config/:opt", new Map([...get(getConfig), ...put(putConfig)])],
 ];
 

@@ -29,6 +29,7 @@ import type { MemberBroker } from "./member-parts.ts";
 import { keysOf, newRun } from "./own-names.ts";
 import { readReplicationTls } from "./replication-tls.ts";
 import { Routing } from "./routing.ts";
+import { TopicAdoption } from "./topic-adoption.ts";
 import { TopicMaker } from "./topic-maker.ts";
 
 /** How often it is looked whether others are to know of another load. */
@@ -84,6 +85,7 @@ export class BrokerMember implements ClusterMember {
       uid: this.uid,
       isServing: (name: string) => this.partitions.isServing(name),
       create: (topic: string, partitions?: number) => this.topics.make(topic, partitions),
+      adopt: (topic: string) => this.adopt(topic),
     };
     this.routing = new Routing(this.view, own, changes);
     this.topics = new TopicMaker(options, this.view, changes, this.routing, clock);
@@ -209,6 +211,17 @@ export class BrokerMember implements ClusterMember {
     this.view.close();
     this.states.close();
     await this.membership?.leave();
+  }
+
+  private async adopt(topic: string): Promise<Error | undefined> {
+    const { etcd, keys, view, uid } = this;
+    const { registry, options, logger } = this.broker;
+    const partitions = registry.topics.get(topic)?.partitions.length ?? 0;
+    const adoption = new TopicAdoption({ etcd, keys, view, uid, durability: options.durability, topics: registry.topics, newUid: newRun });
+    const refusal = await adoption.adopt(topic);
+    if (refusal !== undefined) return refusal;
+    logger.info(`TOPIC(${topic}): is a topic of the cluster now`, { topic });
+    return this.topics.untilLed(topic, partitions);
   }
 
   private joined(): void {

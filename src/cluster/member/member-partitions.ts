@@ -1,4 +1,5 @@
 import type { Timer } from "../../base/clock.ts";
+import { withoutDefaults } from "../../broker/storage/metadata/topic-settings.ts";
 import type { Topic } from "../../broker/topics/topic.ts";
 import type { TopicPartition } from "../../broker/topics/topic-partition.ts";
 import type { PartitionOrigin } from "../../broker/topics/topic-plan.ts";
@@ -272,7 +273,7 @@ export class MemberPartitions {
     if (missing.length < unknown.length) this.changedTopics.add(name);
     const origins = new Map(missing.map(({ index, stored }) => [index, originOf(stored.value)]));
     const held = missing.map(({ index }) => index);
-    registry.topicWith(name, record.partitions, { held, ordered: record.ordered }, origins);
+    registry.topicWith(name, record.partitions, { held, ...settingsOf(record) }, origins);
     const added: MemberPartition[] = [];
     for (const { index, stored } of missing) {
       const partition = registry.topics.get(name)?.partition(index);
@@ -297,13 +298,13 @@ export class MemberPartitions {
     return true;
   }
 
-  private applySettings(
-    topic: Topic,
-    { partitions, ordered, keyPartitions, durability, retentionMs, retentionBytes, paused }: TopicRecord,
-  ): void {
+  private applySettings(topic: Topic, record: TopicRecord): void {
+    const { partitions, keyPartitions, durability, retentionMs, retentionBytes, paused } = record;
     topic.keyPartitions = keyPartitions;
-    if (topic.settings.partitions < partitions || (topic.settings.ordered ?? false) !== ordered)
-      this.parts.broker.registry.topicWith(topic.name, partitions, { held: topic.partitions.map(({ index }) => index), ordered });
+    const wanted = settingsOf(record);
+    const now = { ...topic.settings, ...wanted, partitions: Math.max(topic.settings.partitions, partitions) };
+    if (!Bun.deepEquals(withoutDefaults(now), withoutDefaults(topic.settings)))
+      this.parts.broker.registry.topicWith(topic.name, partitions, { held: topic.partitions.map(({ index }) => index), ...wanted });
     if (topic.durability !== durability) topic.setDurability(durability);
     const { own, timeMs, bytes } = topic.retention;
     const isKeeping = retentionMs > 0 || retentionBytes > 0;
@@ -367,6 +368,11 @@ export class MemberPartitions {
     this.byName.delete(name);
     this.parts.states.remove(number);
   }
+}
+
+/** What a topic's record says of its settings. */
+function settingsOf({ ordered, multiPart = false, extended, fixedChannels = false, channelOrder = "none" }: TopicRecord) {
+  return { ordered, multiPart, ...(extended !== undefined && { extended }), fixedChannels, channelOrder };
 }
 
 /** All replicas of a new partition begin with the same sequence. */

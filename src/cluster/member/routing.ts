@@ -10,6 +10,7 @@ export interface OwnPartitions {
   /** Whether this broker leads a partition, and takes publishes to it. @param name `TOPIC/PARTITION` */
   isServing(name: string): boolean;
   create(topic: string, partitions?: number): Promise<Error | undefined>;
+  adopt(topic: string): Promise<Error | undefined>;
 }
 
 /** Where the topics of the cluster are, by the copy of etcd that this broker has. */
@@ -32,6 +33,10 @@ export class Routing implements ClusterRouting {
 
   create(name: string, partitions?: number): Promise<Error | undefined> {
     return this.own.create(name, partitions);
+  }
+
+  adopt(name: string): Promise<Error | undefined> {
+    return this.own.adopt(name);
   }
 
   remove(name: string): Promise<Error | undefined> {

@@ -33,6 +33,12 @@ export class TopicMaker {
     return making;
   }
 
+  /** Waits until somebody leads the partitions of a topic that is in etcd. @returns an error if that did not come to be in time */
+  async untilLed(topic: string, partitions: number): Promise<Error | undefined> {
+    const isLed = await this.until(this.clock.steadyMs() + LIMIT_MS, () => this.isLed(topic, partitions));
+    return isLed ? undefined : new PublishError(`nobody leads the partitions of topic ${topic} yet`);
+  }
+
   private async makeOne(topic: string, partitions: number): Promise<Error | undefined> {
     const untilMs = this.clock.steadyMs() + LIMIT_MS;
     const isRead = await this.until(untilMs, () => this.view.revision > 0);

@@ -5,11 +5,20 @@ import { MAX_TXN_OPERATIONS } from "../etcd/etcd.ts";
 import { EtcdError } from "../etcd/etcd-error.ts";
 import type { ClusterView } from "../state/cluster-view.ts";
 import { type ClusterKeys, topicAndPartition } from "../state/keys.ts";
-import { MAX_PREFIX, type PartitionRecord, PREFIXES_SHAPE, SHAPES, type TopicChange, type TopicRecord } from "../state/records.ts";
+import {
+  MAX_PREFIX,
+  type PartitionRecord,
+  PREFIXES_SHAPE,
+  type PrefixesRecord,
+  SHAPES,
+  type TopicChange,
+  type TopicRecord,
+} from "../state/records.ts";
 import { BadValue } from "../state/shape.ts";
 import { ClusterRefusal } from "./cluster-refusal.ts";
 import { layoutOf, placedOf } from "./layout.ts";
 import { type Placed, placeNew } from "./place.ts";
+import { firstFree } from "./prefixes.ts";
 
 /** How long a call goes on while etcd does not answer, or others are quicker. */
 const LIMIT_MS = 10_000;
@@ -28,7 +37,7 @@ interface StoredTopic {
 interface Found {
   readonly topic: StoredTopic | undefined;
   readonly prefixesRevision: number;
-  readonly nextPrefix: number;
+  readonly prefixes: PrefixesRecord;
 }
 
 /** `again`: read what is true now, and go on from there. */
@@ -123,8 +132,9 @@ export class TopicChanges {
   /** Makes partitions from `from` on, at once if they fit into a transaction, or says in the topic that they are being made. */
   private async make(topic: string, record: TopicRecord, from: number, found: Found, siblings?: readonly Placed[]): Promise<Step> {
     const { uid, partitions, replicas } = record;
-    const { topic: stored, prefixesRevision, nextPrefix } = found;
+    const { topic: stored, prefixesRevision, prefixes } = found;
     const count = partitions - from;
+    const nextPrefix = firstFree(prefixes, this.givenPrefixes(), count);
     if (nextPrefix + count - 1 > MAX_PREFIX) return new ClusterRefusal("no-prefixes", "all prefixes of message ids are given");
     const places = placeNew(layoutOf(this.view), count, replicas, siblings);
     if (places === undefined) return this.tooFewBrokers(replicas);
@@ -138,7 +148,7 @@ export class TopicChanges {
       ],
       [
         { put: this.keys.topic(topic), value: SHAPES.topics.write(put) },
-        { put: this.keys.prefixes, value: PREFIXES_SHAPE.write({ next: nextPrefix + count }) },
+        { put: this.keys.prefixes, value: PREFIXES_SHAPE.write({ ...prefixes, next: nextPrefix + count }) },
         ...(isAtOnce ? places.map((place, i) => this.newPartition(topic, from + i, uid, nextPrefix + i, place)) : []),
       ],
     );
@@ -273,21 +283,18 @@ export class TopicChanges {
     if (result instanceof EtcdError) return undefined;
     const [entry, prefixes] = result.entries;
     const value = entry === undefined ? undefined : SHAPES.topics.read(entry.value);
-    const counter = prefixes === undefined ? { next: 1 } : PREFIXES_SHAPE.read(prefixes.value);
+    const counter = prefixes === undefined ? { next: 1, taken: [] } : PREFIXES_SHAPE.read(prefixes.value);
     if (value instanceof BadValue || counter instanceof BadValue)
       return new ClusterRefusal("invalid", `what etcd has for topic ${topic} or for prefixes cannot be read`);
     return {
       topic: entry === undefined || value === undefined ? undefined : { value, modRevision: entry.modRevision },
       prefixesRevision: prefixes?.modRevision ?? 0,
-      nextPrefix: this.beyondGiven(counter.next),
+      prefixes: counter,
     };
   }
 
-  /** A counter that somebody removed or set back would give prefixes twice. */
-  private beyondGiven(next: number): number {
-    let beyond = next;
-    for (const { value } of this.view.partitions.values()) beyond = Math.max(beyond, value.prefix + 1);
-    return beyond;
+  private givenPrefixes(): Set<number> {
+    return new Set([...this.view.partitions.values()].map(({ value }) => value.prefix));
   }
 
   private async siblings(topic: string): Promise<Placed[]> {

@@ -89,7 +89,11 @@ function partitionRisks(sources: RiskSources): Risk[] {
     Troubles,
     Troubles,
   ];
-  const list = (uids: readonly string[]) => uids.map((uid) => names.label(uid)).join(", ");
+  const list = (uids: readonly string[]) =>
+    uids
+      .map((uid) => names.label(uid))
+      .sort()
+      .join(", ");
   const zones = new Set([...view.brokers.values()].map(({ value }) => value.zone));
   for (const [name, { value }] of view.partitions) {
     const topic = view.topics.get(topicAndPartition(name).topic)?.value;
@@ -112,7 +116,10 @@ function partitionRisks(sources: RiskSources): Risk[] {
     ...leaderless.risks((trouble, inSync) =>
       partitionRisk("no-leader", "critical", trouble, (which, isOne) => {
         const them = isOne ? "it" : "them";
-        return `${capital(which)} ${isOne ? "has" : "have"} no leader: nothing can be published to ${them} or consumed from ${them}. All that was acknowledged is only at ${inSync}, which is away: start it again, or any one of them. If its disk is lost for good, \`bunsq cluster recover\` goes on without what only it had.`;
+        const last = inSync.includes(", ")
+          ? "which are away: start one of them again. If their disks are"
+          : "which is away: start it again. If its disk is";
+        return `${capital(which)} ${isOne ? "has" : "have"} no leader: nothing can be published to ${them} or consumed from ${them}. All that was acknowledged is only at ${inSync}, ${last} lost for good, \`bunsq cluster recover\` goes on without what only that had.`;
       }),
     ),
     ...passing.risks((trouble) =>

@@ -6,6 +6,7 @@ const MAX_PARTITIONS = 1_024;
 export const MAX_REPLICAS = 16;
 const MAX_CHANNELS = 10_000;
 const MAX_ADDRESS = 300;
+const MAX_TAKEN = 100_000;
 /** The first 24 bits of message ids; 0 is no prefix. */
 export const MAX_PREFIX = 0xffffff;
 
@@ -122,9 +123,12 @@ export interface PartitionRecord extends Extensible {
   readonly successor?: string | undefined;
 }
 
-/** `prefixes`: the prefix that the next partition gets. */
+/** `prefixes`: which prefixes partitions have got. */
 export interface PrefixesRecord extends Extensible {
+  /** The next one that is given. All below it were. */
   readonly next: number;
+  /** Others that are not given: partitions had them before they became the cluster's. */
+  readonly taken: readonly number[];
 }
 
 /** `moves/PREFIX`, by the partition's prefix: a change of a partition's replicas. */
@@ -251,7 +255,10 @@ export const SHAPES = {
   deleted: new Shape<DeletedRecord>({ topic: name }),
 } as const;
 
-export const PREFIXES_SHAPE = new Shape<PrefixesRecord>({ next: whole(1, MAX_PREFIX + 1) });
+export const PREFIXES_SHAPE = new Shape<PrefixesRecord>({
+  next: whole(1, MAX_PREFIX + 1),
+  taken: optional<readonly number[]>(setOf(whole(1, MAX_PREFIX), MAX_TAKEN), []),
+});
 
 export type Kind = keyof typeof SHAPES;
 

@@ -50,8 +50,17 @@ describeUnless(missing("etcd"))("bunsq cluster, with real servers", () => {
 
   test("status and topics show brokers and where replicas are", async () => {
     const [lookup] = cluster.lookups;
-    expect((await lookup?.call("POST", "/topic/create?topic=orders&partition_num=2&replicator=2"))?.status).toBe(200);
+    expect((await lookup?.call("POST", "/topic/create?topic=orders&partition_num=2&replicator=2&channel_order=key"))?.status).toBe(200);
     await isWhole("orders", 2);
+    // A channel is made at all leaders, as the topic says.
+    expect((await lookup?.call("POST", "/channel/create?topic=orders&channel=work&partition=**"))?.status).toBe(200);
+    for (const broker of cluster.brokers) {
+      const { topics: own } = JSON.parse((await broker.call("GET", "/stats?format=json&topic=orders")).text) as {
+        topics: { channels: { channel_name: string; delivery: { order: string } }[] }[];
+      };
+      const led = (await status()).brokers.find(({ http }) => http === broker.http)?.leaders ?? 0;
+      if (led > 0) expect(own[0]?.channels).toMatchObject([{ channel_name: "work", delivery: { order: "key" } }]);
+    }
     const shown = await bunsq("status");
     const lines = shown.stdout.split("\n");
     expect([shown.code, shown.stderr, lines[0]]).toEqual([0, "", "cluster bunsq: 3 brokers, 1 topic, 2 partitions"]);
@@ -124,7 +133,7 @@ describeUnless(missing("etcd"))("bunsq cluster, with real servers", () => {
       );
     });
     const shown = await bunsq("status");
-    expect([shown.code, shown.stdout]).toEqual([1, expect.stringMatching(/^critical: Partition lost\/0 has no leader/m)]);
+    expect([shown.code, shown.stdout]).toEqual([1, expect.stringMatching(/^critical: .*lost\/0.* no leader: .*bunsq cluster recover/m)]);
     const left = await bunsq("recover", "lost", "0");
     expect([left.code, left.stderr]).toEqual([1, expect.stringContaining("--from=BROKER --accept-data-loss")]);
     expect(left.stdout).toMatch(new RegExp(`^${behind.http} +alive +no +\\d+ +\\d+$`, "m"));

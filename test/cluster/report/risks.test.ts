@@ -124,7 +124,7 @@ test("partitions whose last disk in sync is away are the worst, then those that 
   site.partition("gone", 0, { prefix: 13, leader: C, inSync: [C] });
   site.away(C);
   expect(site.risks.slice(0, 3)).toEqual([
-    "critical no-leader [gone/0] Partition gone/0 has no leader: nothing can be published to it or consumed from it. All that was acknowledged is only at 10.0.0.3:4151 (bbbb0000), which is away: start it again, or any one of them. If its disk is lost for good, `bunsq cluster recover` goes on without what only it had.",
+    "critical no-leader [gone/0] Partition gone/0 has no leader: nothing can be published to it or consumed from it. All that was acknowledged is only at 10.0.0.3:4151 (bbbb0000), which is away: start it again. If its disk is lost for good, `bunsq cluster recover` goes on without what only that had.",
     "critical not-writable [closed/0] Partition closed/0 takes no publishes: 1 of at least 2 replicas are in sync. Consumers go on. Start the brokers that are away, or lower the number with `bunsq cluster min-in-sync`.",
     "critical one-in-sync [one/0] Only one replica of partition one/0 is in sync, at 10.0.0.1:4151 (aaaa0000). If that disk is lost, so is what it has.",
   ]);

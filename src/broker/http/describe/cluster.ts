@@ -1,5 +1,5 @@
 import { NAME } from "../../../http/openapi/common.ts";
-import { jsonAnswer, type OperationGroup, takes } from "../../../http/openapi/operation.ts";
+import { jsonAnswer, NO_BODY, needs, type OperationGroup, takes } from "../../../http/openapi/operation.ts";
 import { BOOLEAN, COUNT, listOf, object, objectOf, oneOf, orNull, STRING } from "../../../http/openapi/schema.ts";
 import type { FollowerReport, ReplicaReport } from "../../metrics/cluster-report.ts";
 
@@ -50,6 +50,13 @@ export const CLUSTER: OperationGroup = {
         object({ uid: { ...STRING, description: "of its data path" }, replicas: listOf(REPLICA) }),
       ),
       errors: { 400: ["NO_CLUSTER"] },
+    },
+    "POST /cluster/adopt": {
+      summary: "Make a topic that this broker has alone one of the cluster",
+      details: "This broker is its only replica then, and it can get more. `bunsq cluster replicas` and the lookup servers call this.",
+      parameters: [needs("topic", "The topic", NAME, "orders")],
+      answer: NO_BODY,
+      errors: { 400: ["NO_CLUSTER", "MISSING_ARG_TOPIC", "INVALID_TOPIC", "NOT_ADOPTED: …"] },
     },
   },
 };

@@ -1,6 +1,7 @@
 import { empty } from "../../../http/server/reply.ts";
 import { MAX_PARTITIONS } from "../../topic-settings.ts";
 import type { LookupCall } from "../call.ts";
+import { adoptLone } from "./adoption.ts";
 import { needed, partitionOf, wholeNumber } from "./arguments.ts";
 import { accept, memberOf } from "./member.ts";
 
@@ -39,10 +40,12 @@ export async function expand(call: LookupCall): Promise<Response> {
   return empty();
 }
 
-/** POST /cluster/replicas?topic=&replicas=: gives a topic another number of replicas. */
+/** POST /cluster/replicas?topic=&replicas=: gives a topic another number of replicas. One that a broker has alone becomes the cluster's. */
 export async function replicas(call: LookupCall): Promise<Response> {
   const { operators } = memberOf(call);
-  accept(await operators.replicas(call.topicName(), wholeNumber(call, "replicas", 1, MAX_REPLICAS)));
+  const [topic, count] = [call.topicName(), wholeNumber(call, "replicas", 1, MAX_REPLICAS)];
+  await adoptLone(call, topic);
+  accept(await operators.replicas(topic, count));
   return empty();
 }
 

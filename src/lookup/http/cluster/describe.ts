@@ -203,13 +203,22 @@ export const CLUSTER_GROUP: ApiDescription["groups"][number] = {
     },
     "POST /cluster/replicas": {
       summary: "Give a topic another number of replicas",
-      details: "A topic that wanted a majority of its replicas in sync for a publish still does.",
+      details:
+        "A topic that wanted a majority of its replicas in sync for a publish still does. A topic that one broker has alone becomes one of the cluster.",
       parameters: [TOPIC, needs("replicas", "How many", REPLICAS, 3)],
       answer: NO_BODY,
       errors: {
-        400: [...NO_CLUSTER, NO_TOPIC_GIVEN, "MISSING_ARG_REPLICAS", "INVALID_ARG_REPLICAS", "TOO_FEW_BROKERS: …", INVALID],
+        400: [
+          ...NO_CLUSTER,
+          NO_TOPIC_GIVEN,
+          "MISSING_ARG_REPLICAS",
+          "INVALID_ARG_REPLICAS",
+          "TOO_FEW_BROKERS: …",
+          INVALID,
+          "NOT_ADOPTED: …",
+        ],
         404: [NO_TOPIC],
-        503: NOT_KNOWN,
+        503: [...NOT_KNOWN, "BROKERS_FAILED: …"],
       },
     },
     "POST /cluster/min-in-sync": {
