@@ -40,6 +40,7 @@ import {
   setChannelTrace,
   setTopicTrace,
 } from "./trace.ts";
+import { coordinatorStats } from "./youzan/coordinator-stats.ts";
 import { historyStats } from "./youzan/history.ts";
 import { getMessage } from "./youzan/messages.ts";
 import { messageStats } from "./youzan/report.ts";
@@ -87,6 +88,7 @@ const ROUTES: RouteEntry<HttpCall>[] = [
   ["/message/stats", get(messageStats)],
   ["/message/historystats", get(historyStats)],
   ["/serverstats", get(serverStats)],
+  ["/coordinator/stats", get(coordinatorStats)],
   ["/message/finish", post(shared(finishMessage))],
   ["/message/requeue", post(shared(requeueMessage))],
   ["/messages/finish", post(finishMessages)],

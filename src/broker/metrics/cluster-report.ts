@@ -64,6 +64,8 @@ export interface ClusterReport {
   readonly notReady: string | undefined;
   /** The uid of this broker's data path. */
   readonly uid: string;
+  /** What Youzan's tools call a broker: `ip:rpc port:tcp port:worker id`. One that is away is called by its uid. */
+  youzanId(uid: string): string;
   /** All partitions that are replicated here. @param topic only those of one topic; undefined: all */
   list(topic: string | undefined): Iterable<ReplicaReport>;
   /** The partitions of a topic that are replicated here. @param only one of them; undefined: all */

@@ -4,6 +4,7 @@ import type { Scope } from "../../broker/metrics/exposition/groups.ts";
 import type { Family } from "../../http/metrics/family.ts";
 import { labels, type MetricText } from "../../http/metrics/metric-text.ts";
 import { one } from "../../http/metrics/process-metrics.ts";
+import { parseRemoteAddress } from "../../net/address.ts";
 import type { MeteredEtcd } from "../etcd/metered-etcd.ts";
 import type { FollowerStatus, ReplicaStatus } from "../replication/replica-status.ts";
 import type { Replication } from "../replication/replication.ts";
@@ -209,6 +210,13 @@ export class BrokerReport implements ClusterReport {
   }
 
   /** What operators know a broker by. */
+  youzanId(uid: string): string {
+    const record = this.member.view.brokers.get(uid)?.value;
+    if (record === undefined || record.tcp === "") return uid;
+    const { hostname, port } = parseRemoteAddress(record.tcp);
+    return `${hostname}:${record.replication === "" ? 0 : parseRemoteAddress(record.replication).port}:${port}:0`;
+  }
+
   private nameOf(uid: string): string {
     return this.addresses.get(uid) ?? uid;
   }

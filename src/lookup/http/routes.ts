@@ -10,6 +10,7 @@ import { debug } from "./debug.ts";
 import { metrics } from "./metrics.ts";
 import { channels, info, lookup, nodes, ping, ready, topics } from "./queries.ts";
 import { clusterStats, listLookup } from "./youzan/lists.ts";
+import { movePartition, removeYouzanNode } from "./youzan/placement.ts";
 import { expandPartitions, updateTopic } from "./youzan/topic-changes.ts";
 
 /** The HTTP API (https://nsq.io/components/nsqlookupd.html#http-interface). */
@@ -27,6 +28,8 @@ const ROUTES: RouteEntry<LookupCall>[] = [
   // Youzan's.
   ["/listlookup", get(listLookup)],
   ["/cluster/stats", get(clusterStats)],
+  ["/topic/partition/move", post(movePartition)],
+  ["/cluster/node/remove", post(removeYouzanNode)],
   // With etcd.
   ["/cluster/status", get(clusterStatus)],
   ["/cluster/topics", get(clusterTopics)],

@@ -127,6 +127,11 @@ describeUnless(missing("etcd"))("lookup servers with etcd", () => {
       "/cluster/move?topic=t&partition=0&from=10.0.0.1&to=10.0.0.2": "400 INVALID: 10.0.0.2:4151 (bbbb0000) has a replica of t/0",
       "/cluster/move?topic=t&partition=7&from=10.0.0.1&to=10.0.0.2": "404 NO_SUCH_PARTITION: topic t has no partition 7",
       "/cluster/lead?topic=u&partition=0": "404 NO_SUCH_PARTITION: topic u has no partition 0",
+      "/topic/partition/move?topic=t&partition=0&move_from=10.0.0.1:4152:4150:7&move_to=10.0.0.2:0:4150:7&move_leader=true":
+        "400 move from not the topic leader",
+      "/topic/partition/move?topic=t&partition=0&move_from=10.0.0.1:0:4150:7&move_to=10.0.0.2:0:4150:7":
+        "400 INVALID: 10.0.0.2:4151 (bbbb0000) has a replica of t/0",
+      "/cluster/node/remove?remove_node=10.0.0.9:0:4150:7": `404 NO_SUCH_BROKER: there is no broker "10.0.0.9:4150"; ${known}`,
       "/cluster/remove-node?node=": "400 MISSING_ARG_NODE",
       "/cluster/remove-node?node=10.0.0.1&cancel=true": "404 NO_SUCH_BROKER: broker 10.0.0.1:4151 (aaaa0000) is not being removed",
       "/cluster/replicas?topic=t&replicas=3": "400 TOO_FEW_BROKERS: 3 replicas need as many brokers; 2 are alive and not being removed",

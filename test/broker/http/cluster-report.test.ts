@@ -21,6 +21,7 @@ function started(report: Partial<ClusterReport> = {}): WithHttp {
   server.broker.clusterReport = {
     uid: "a".repeat(16),
     notReady: undefined,
+    youzanId: (uid) => `127.0.0.1:0:${uid.charCodeAt(0)}:0`,
     list: (topic) => (topic === undefined || topic === "t" ? REPORTS : []),
     replicas: (topic, only) => (topic === "t" && (only ?? 0) === 0 ? [REPLICA] : []),
     gauges: () => ({ led_partitions: 1 }),
@@ -60,6 +61,24 @@ test("/cluster/replicas has all partitions of a broker of a cluster, or those of
   expect(await list("?topic=u")).toEqual({ uid: "a".repeat(16), replicas: [] });
   server.broker.clusterReport = undefined;
   expect(await server.call("GET", "/cluster/replicas")).toBe('400 {"message":"NO_CLUSTER"}');
+});
+
+test("/coordinator/stats says which replicas are in sync, as Youzan's, and is refused by a broker that is alone", async () => {
+  const [first, second] = ["a".repeat(16), "b".repeat(16)];
+  const report = { ...(REPORTS[0] as ReplicaReport), topic: "t", partition: 1, replicas: [first, second], in_sync: [first] };
+  await using server = started({ list: () => [report, { ...report, partition: 0, in_sync: [first, second] }] });
+  const stats = async (query: string) => (await server.fetch("GET", `/coordinator/stats${query}`)).json();
+  const [a, b] = [97, 98].map((port) => ({ hostname: "", node_id: `127.0.0.1:0:${port}:0` }));
+  expect(await stats("?topic=t&partition=1")).toEqual({
+    topic_coord_stats: [{ node: "", name: "t", partition: 1, isr_stats: [a], catchup_stats: [b] }],
+  });
+  expect(await stats("?topic=t")).toMatchObject({
+    topic_coord_stats: [{ partition: 0, isr_stats: [a, b], catchup_stats: null }, { partition: 1 }],
+  });
+  expect(await stats("")).toEqual({ topic_coord_stats: [] });
+  expect(await server.call("GET", "/coordinator/stats?topic=t&partition=x")).toBe('400 {"message":"INVALID_ARG_PARTITION"}');
+  server.broker.clusterReport = undefined;
+  expect(await server.call("GET", "/coordinator/stats")).toBe('400 {"message":"Coordinator is disabled."}');
 });
 
 test("/ready says why a broker has no part in its cluster, and one that leads nothing is ready", async () => {

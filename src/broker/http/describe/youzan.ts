@@ -1,6 +1,6 @@
 import { eitherForm } from "../../../http/openapi/common.ts";
 import { jsonAnswer, needs, type OperationGroup, takes, textAnswer } from "../../../http/openapi/operation.ts";
-import { BOOLEAN, COUNT, INTEGER, listOf, object, oneOf, optional, type Schema, STRING } from "../../../http/openapi/schema.ts";
+import { BOOLEAN, COUNT, INTEGER, listOf, object, oneOf, optional, orNull, type Schema, STRING } from "../../../http/openapi/schema.ts";
 import { CHANNEL, CHANNEL_ARGUMENTS, MESSAGE_ID, NO_CHANNEL, PARTITION, TOPIC } from "./parameters.ts";
 
 // Calls of Youzan's nsqd that nsqd does not have (docs/youzan.md).
@@ -9,6 +9,8 @@ const NUMBER_OR_TEXT: Schema = { type: ["integer", "string"], description: "A te
 const ANY_OBJECT: Schema = { type: "object" };
 const POSITION_ERRORS = ["search mode should be one of id/count/virtual_offset", "INVALID_ARG_SEARCH_POS", "strconv.ParseInt: parsing …"];
 const UNREADABLE = { 503: ["TOPIC_NOT_OPEN", "FILE_UNREADABLE", "TOO_MANY_REQUESTS"] };
+
+const NODE = object({ hostname: STRING, node_id: STRING });
 
 /** Calls for messages. */
 export const YOUZAN_MESSAGES: OperationGroup["operations"] = {
@@ -77,6 +79,19 @@ export const YOUZAN_MESSAGES: OperationGroup["operations"] = {
 
 /** Calls for the broker. */
 export const YOUZAN_SERVICE: OperationGroup["operations"] = {
+  "GET /coordinator/stats": {
+    summary: "Which replicas of a topic are in sync, in Youzan's form",
+    parameters: [takes("topic", "The topic; without it, none is told", STRING, "orders"), PARTITION],
+    answer: jsonAnswer(
+      "The partitions that this broker has",
+      object({
+        topic_coord_stats: listOf(
+          object({ node: STRING, name: STRING, partition: COUNT, isr_stats: listOf(NODE), catchup_stats: orNull(listOf(NODE)) }),
+        ),
+      }),
+    ),
+    errors: { 400: ["Coordinator is disabled.", "INVALID_ARG_PARTITION"] },
+  },
   "GET /serverstats": {
     summary: "The broker's health, and how many publishes failed",
     answer: jsonAnswer(

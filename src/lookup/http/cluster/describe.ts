@@ -8,6 +8,7 @@ const PARTITION_SCHEMA: Schema = { ...INTEGER, minimum: 0, maximum: 1023 };
 const REPLICAS: Schema = { ...INTEGER, minimum: 1, maximum: 16 };
 const PARTITION = needs("partition", "The partition", PARTITION_SCHEMA, 0);
 const BROKER = "by its id, its data path uid or the first four digits of that, an address of its listeners, or its host";
+const YOUZAN_BROKER = `by Youzan's id or ${BROKER}`;
 
 const NO_CLUSTER = ["NO_CLUSTER: …"];
 const AWAY = ["ETCD_AWAY: …"];
@@ -230,6 +231,38 @@ export const CLUSTER_GROUP: ApiDescription["groups"][number] = {
         404: [NO_TOPIC],
         503: NOT_KNOWN,
       },
+    },
+    "POST /topic/partition/move": {
+      summary: "Move a replica, or let another one lead: Youzan's call",
+      parameters: [
+        TOPIC,
+        PARTITION,
+        needs("move_from", `The broker that has it or leads, ${YOUZAN_BROKER}`, STRING),
+        needs("move_to", `The other broker, ${YOUZAN_BROKER}`, STRING),
+        takes("move_leader", "Whether another replica is to lead, instead of a replica to move", BOOLEAN),
+      ],
+      answer: NO_BODY,
+      errors: {
+        400: [
+          ...NO_CLUSTER,
+          NO_TOPIC_GIVEN,
+          ...NO_PARTITION_GIVEN,
+          "MISSING_ARG_MOVE_FROM",
+          "MISSING_ARG_MOVE_TO",
+          "INVALID_ARG_MOVE_LEADER",
+          "move from not the topic leader",
+          INVALID,
+        ],
+        404: [NO_PARTITION, NO_BROKER],
+        409: CHANGING,
+        503: NOT_KNOWN,
+      },
+    },
+    "POST /cluster/node/remove": {
+      summary: "Move everything from a broker to others: Youzan's call",
+      parameters: [needs("remove_node", `The broker, ${YOUZAN_BROKER}`, STRING)],
+      answer: NO_BODY,
+      errors: { 400: [...NO_CLUSTER, "MISSING_ARG_REMOVE_NODE", INVALID], 404: [NO_BROKER], 409: CHANGING, 503: NOT_KNOWN },
     },
     "GET /cluster/recover": {
       summary: "What replicas have of a partition, before one leads that is not in sync",
