@@ -36,6 +36,7 @@ import { JOURNAL_FILE, Journal } from "./storage/log/journal.ts";
 import { Recycler } from "./storage/log/recycler.ts";
 import { MetadataBackup, restoreMetadata } from "./storage/metadata/metadata-backup.ts";
 import { MetadataStore } from "./storage/metadata/metadata-store.ts";
+import { ReplicaRows } from "./storage/metadata/replica-rows.ts";
 import { readBootId } from "./storage/metadata/run-record.ts";
 import { explain, inUse } from "./storage/metadata/store-errors.ts";
 import { TraceSettings } from "./storage/metadata/trace-settings.ts";
@@ -109,6 +110,10 @@ export function* openParts(options: BrokerOptions, logger: Logger, environment: 
     const found = restoreMetadata(disk, directory, damage, bootId, options.startWithoutUnreadable);
     const ballast = new BallastFile(disk, directory, random);
     metadata = new MetadataStore(directory, ballast, random, lock, bootId);
+    if (!isReplicated && metadata.part(ReplicaRows).load().length > 0)
+      throw new StartError(
+        `${directory} has partitions of a cluster, which other brokers have as well: give -etcd-endpoints, or use another --data-path`,
+      );
     // The logs may have messages with headers, and nothing else says so.
     if (found === "lost") metadata.noteHeaders();
     turn.continueFrom(metadata.clockStep());

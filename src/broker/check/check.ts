@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { systemClock } from "../../base/clock.ts";
 import type { Logger } from "../../base/logger.ts";
 import { StartError } from "../../base/start-error.ts";
+import { topicNumberOf } from "../../frame/id.ts";
 import { openBroker } from "../broker.ts";
 import { lockExclusively } from "../exclusive-data-path.ts";
 import { FolderLock } from "../folder-lock.ts";
@@ -48,6 +49,8 @@ import { checkSettings, type SettingsReport } from "./check-settings.ts";
 /** What the metadata store or its copy says about a topic's log. */
 interface KnownLog {
   id: number;
+  /** The beginning of its ids. Where other brokers had it before, the number in it is not the folder's. */
+  prefix: number | undefined;
   /** A topic had its number before. */
   isReused: boolean;
   neededSequence: number;
@@ -128,7 +131,7 @@ async function checkLocked(options: BrokerOptions, repair: boolean, report: Repo
   if (repair) {
     lock.release();
     print("repairing:");
-    const broker = openBroker(options, report);
+    const broker = openBroker(options, report, { isReplicated: true });
     for (const { log } of broker.registry.partitions) log.files?.reader.keepDamaged();
     await broker.recycler.folders.done();
     await broker.close();
@@ -166,9 +169,19 @@ function checkFiles(directory: string, report: Report): void {
         return print(`topic ${name}: deleted; the next start removes the rest of its files`);
       const damaged = damagedTopicFile(overlay, folder, notes.lastRun);
       if (damaged !== undefined) damage.report("metadata", `TOPIC(${name}): ${damaged} is damaged; a start makes a new one`);
-      const id = readTopicFile(overlay, folder, number, name)?.id ?? row?.id ?? 0;
+      const inFolder = readTopicFile(overlay, folder, number, name);
+      const id = inFolder?.id ?? row?.id ?? 0;
+      const prefix = row?.prefix ?? inFolder?.prefix;
       names.set(journal.byNumber ? number : id, name);
-      const next = checkTopic(overlay, folder, number, name, row?.id === id ? row : undefined, notes.lastRun, report);
+      const next = checkTopic(
+        overlay,
+        folder,
+        prefix === undefined ? number : topicNumberOf(prefix),
+        name,
+        row?.id === id ? row : undefined,
+        notes.lastRun,
+        report,
+      );
       let restored = 0;
       replayJournal(journal.contents.of(id, number), next, (_records, _sequence, count) => (restored += count));
       if (restored > 0) print(`  ${restored} more messages in the journal; the next start writes them to the log`);
@@ -259,14 +272,23 @@ function readKnown(path: string): Known & { topics: number; channels: number; da
     const floors = hasTable("synced_progress")
       ? "min(floor, coalesce((SELECT floor FROM synced_progress WHERE channel_id = channels.id), floor))"
       : "floor";
+    const hasPrefix = database.query("SELECT 1 FROM pragma_table_info('topics') WHERE name = 'prefix'").get() !== null;
     const rows = database
       .query(
-        `SELECT id, number, name, EXISTS (SELECT 1 FROM numbers WHERE number = topics.number AND next_sequence > 0) AS reused,
+        `SELECT id, number, name, ${hasPrefix ? "prefix" : "NULL"} AS prefix, EXISTS (SELECT 1 FROM numbers WHERE number = topics.number AND next_sequence > 0) AS reused,
            min(released, coalesce((SELECT min(${floors}) FROM channels WHERE topic_id = topics.id), released)) AS needed,
            ${hasTable("synced") ? "(SELECT sequence FROM synced WHERE topic_id = topics.id)" : "NULL"} AS synced
          FROM topics`,
       )
-      .all() as { id: number; number: number; name: string; reused: number; needed: number; synced: number | null }[];
+      .all() as {
+      id: number;
+      number: number;
+      name: string;
+      prefix: number | null;
+      reused: number;
+      needed: number;
+      synced: number | null;
+    }[];
     // A channel has a row for each partition here, and the names of these differ behind the @.
     const { channels } = database
       .query(
@@ -277,9 +299,9 @@ function readKnown(path: string): Known & { topics: number; channels: number; da
     const damaged = damagedRows(database);
     const isExact = damaged.length === 0;
     const known = new Map(
-      rows.map(({ id, number, name, reused, needed, synced }) => [
+      rows.map(({ id, number, name, prefix, reused, needed, synced }) => [
         `${number}-${name}`,
-        { id, isReused: reused === 1, neededSequence: needed, isExact, syncedSequence: synced ?? undefined },
+        { id, prefix: prefix ?? undefined, isReused: reused === 1, neededSequence: needed, isExact, syncedSequence: synced ?? undefined },
       ]),
     );
     const { lastRun, files } = readRun(database, readBootId());

@@ -23,7 +23,7 @@ export class ThreeBrokers implements AsyncDisposable {
   private readonly addresses = [0, 1, 2].map(() => deadAddress());
 
   private constructor(
-    private readonly etcd: RealEtcd,
+    readonly etcd: RealEtcd,
     private readonly flags: readonly string[],
   ) {}
 
@@ -38,14 +38,18 @@ export class ThreeBrokers implements AsyncDisposable {
   }
 
   async startBroker(index: number): Promise<void> {
-    this.brokers[index] = await startServer({
-      dataPath: this.paths[index] as string,
-      args: [
-        "--broadcast-address=127.0.0.1",
-        `--replication-address=${this.addresses[index]}`,
-        `--etcd-endpoints=${this.endpoints}`,
-        ...this.flags,
-      ],
+    this.brokers[index] = await this.startAt(this.dataPath(index), this.addresses[index]);
+  }
+
+  dataPath(index: number): string {
+    return this.paths[index] as string;
+  }
+
+  /** Starts a broker of the cluster on any data path. The caller stops it. */
+  startAt(dataPath: string, address = "127.0.0.1:0"): Promise<Server> {
+    return startServer({
+      dataPath,
+      args: ["--broadcast-address=127.0.0.1", `--replication-address=${address}`, `--etcd-endpoints=${this.endpoints}`, ...this.flags],
     });
   }
 
@@ -58,9 +62,18 @@ export class ThreeBrokers implements AsyncDisposable {
   }
 
   async replicaAt(index: number): Promise<ReplicaJson | undefined> {
+    return (await this.replicasAt(index)).find(({ topic }) => topic === TOPIC);
+  }
+
+  private async replicasAt(index: number): Promise<ReplicaJson[]> {
     const answer = await this.broker(index).http("GET", "/cluster/replicas");
-    const { replicas } = (await answer.json()) as { replicas: ReplicaJson[] };
-    return replicas.find(({ topic }) => topic === TOPIC);
+    return ((await answer.json()) as { replicas: ReplicaJson[] }).replicas;
+  }
+
+  /** How many partitions are led, of all topics together. */
+  async replicasLed(): Promise<number> {
+    const replicas = await Promise.all([0, 1, 2].map((index) => this.replicasAt(index)));
+    return replicas.flat().filter(({ role }) => role === "leader").length;
   }
 
   /** The broker that leads, once there is one among these. */
@@ -91,7 +104,7 @@ export class ThreeBrokers implements AsyncDisposable {
 
   /** The folder that a broker has of the topic. */
   folder(index: number): string {
-    const topics = join(this.paths[index] as string, "bunsq-data", "topics");
+    const topics = join(this.dataPath(index), "bunsq-data", "topics");
     return join(topics, readdirSync(topics).find((name) => name.includes(TOPIC)) as string);
   }
 
