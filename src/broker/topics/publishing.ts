@@ -163,7 +163,8 @@ export class Publishing {
     header: Uint8Array = NO_BYTES,
   ): PendingPublish {
     const pending = partition.pendingPub;
-    if (partition.replicated?.[0].publishRefusal !== undefined) return this.refusedHere(partition, pending);
+    const refusal = partition.replicated?.[0].publishRefusal;
+    if (refusal !== undefined) return this.refusedHere(refusal, pending);
     if (header.length > 0 && !this.headersAreNoted) {
       const refused = this.noteHeaders(partition, pending);
       if (refused !== undefined) return refused;
@@ -192,7 +193,8 @@ export class Publishing {
     origin?: Origin,
     pending = partition.pendingMpub,
   ): PendingPublish {
-    if (partition.replicated?.[0].publishRefusal !== undefined) return this.refusedHere(partition, pending);
+    const refusal = partition.replicated?.[0].publishRefusal;
+    if (refusal !== undefined) return this.refusedHere(refusal, pending);
     if (batch.hasHeaders && !this.headersAreNoted) {
       const refused = this.noteHeaders(partition, pending);
       if (refused !== undefined) return refused;
@@ -231,7 +233,8 @@ export class Publishing {
       return this.appendMessages(partition, key, source, uniform, 0, count, origin);
     }
     const pending = partition.pendingMpub;
-    if (partition.replicated?.[0].publishRefusal !== undefined) return this.refusedHere(partition, pending);
+    const refusal = partition.replicated?.[0].publishRefusal;
+    if (refusal !== undefined) return this.refusedHere(refusal, pending);
     const earlier = key === "" ? undefined : this.earlierPublish(partition, key, pending, partition.log.next);
     if (earlier !== undefined) return earlier;
     if (partition.trace !== undefined) partition.trace.published(origin, partition.log.next, count);
@@ -256,7 +259,8 @@ export class Publishing {
   ): PendingPublish {
     const { turn, scratch } = this.parts;
     const pending = deferMs > 0 ? partition.deferredPublishes.pending : partition.pendingDpub;
-    if (partition.replicated?.[0].publishRefusal !== undefined) return this.refusedHere(partition, pending);
+    const refusal = partition.replicated?.[0].publishRefusal;
+    if (refusal !== undefined) return this.refusedHere(refusal, pending);
     const refused = header.length > 0 ? this.noteHeaders(partition, pending) : undefined;
     if (refused !== undefined) return refused;
     const sequence = deferMs > 0 ? deferredSequence(partition.deferredPublishes.nextNumber) : partition.log.next;
@@ -277,9 +281,9 @@ export class Publishing {
   }
 
   /** Another broker leads the partition, or too few replicas are in sync. */
-  private refusedHere({ replicated }: TopicPartition, { command }: PendingPublish): PendingPublish {
+  private refusedHere(failure: Error, { command }: PendingPublish): PendingPublish {
     this.appended = 0;
-    return new PendingPublish({ failure: replicated?.[0].publishRefusal, waitsFor: 0, syncFailure: undefined }, command);
+    return new PendingPublish({ failure, waitsFor: 0, syncFailure: undefined }, command);
   }
 
   /**

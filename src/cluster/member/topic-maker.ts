@@ -7,11 +7,15 @@ import type { Routing } from "./routing.ts";
 
 /** How long a new topic may take until its partitions are led. */
 const LIMIT_MS = 8_000;
+/** For so long after the start a topic waits for as many brokers as it is to have replicas. */
+const SETTLING_MS = 2_000;
 /** How often it is looked, besides whenever leaders change. */
 const LOOK_MS = 50;
 
 /** Makes topics of the cluster that clients use for the first time, and waits until they can be used. */
 export class TopicMaker {
+  /** When this broker started, by the steady clock. */
+  private readonly sinceMs: number;
   /** Those that are being made by this broker. */
   private readonly making = new Map<string, Promise<Error | undefined>>();
 
@@ -21,7 +25,9 @@ export class TopicMaker {
     private readonly changes: TopicChanges,
     private readonly routing: Pick<Routing, "topic" | "listen">,
     private readonly clock: Clock,
-  ) {}
+  ) {
+    this.sinceMs = clock.steadyMs();
+  }
 
   /** @returns once someone leads its partitions; an error if that did not come to be in time */
   make(topic: string, partitions = 1): Promise<Error | undefined> {
@@ -44,6 +50,8 @@ export class TopicMaker {
     const isRead = await this.until(untilMs, () => this.view.revision > 0);
     if (!isRead) return new PublishError("etcd has not told yet which topics there are");
     if (!this.view.topics.has(topic)) {
+      // Brokers of a cluster are often started together.
+      await this.until(Math.min(untilMs, this.sinceMs + SETTLING_MS), () => this.view.brokers.size >= this.options.clusterReplicas);
       const refusal = await this.changes.create(topic, { ...this.settings(), partitions });
       if (refusal !== undefined && refusal.reason !== "topic-exists") return new PublishError(refusal.message);
     } else if ((this.view.topics.get(topic)?.value.partitions ?? partitions) < partitions) {
