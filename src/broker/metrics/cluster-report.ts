@@ -53,8 +53,9 @@ export interface FollowerReport {
   following: boolean;
   /** Null: it has not told it to this leader. */
   end: number | null;
-  lag_messages: number | null;
-  lag_bytes: number | null;
+  /** At least, if it has not told its end. */
+  lag_messages: number;
+  lag_bytes: number;
   lag_ms: number;
 }
 

@@ -331,13 +331,15 @@ export class Leader implements Counted {
       const { uid, isFollowing, sent, inFlightBytes } = follower;
       const end = this.endOf(follower);
       const isKnown = end >= 0;
+      // One that has told nothing yet lacks at least what came since this leader began.
+      const has = isKnown ? end : Math.min(this.firstSequence, log.end);
       return {
         uid,
         isInSync: inSync.has(uid),
         isFollowing,
         end: isKnown ? end : undefined,
-        lagMessages: isKnown ? Math.max(0, log.end - end) : undefined,
-        lagBytes: isKnown ? Math.round(inFlightBytes + perMessage * Math.max(0, log.end - Math.max(sent, end))) : undefined,
+        lagMessages: Math.max(0, log.end - has),
+        lagBytes: Math.round(inFlightBytes + perMessage * Math.max(0, log.end - Math.max(sent, has))),
         lagMs: Math.max(0, follower.behindMs(end, log.end, nowMs)),
       };
     });

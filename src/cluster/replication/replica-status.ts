@@ -10,9 +10,9 @@ export interface FollowerStatus {
   readonly isFollowing: boolean;
   /** The sequence after the last message that counts: in its file, or on its disk. Undefined: it has not told it to this leader. */
   readonly end: number | undefined;
-  /** What it lacks: messages, and about how many bytes. Undefined: not known. */
-  readonly lagMessages: number | undefined;
-  readonly lagBytes: number | undefined;
+  /** What it lacks: messages, and about how many bytes. At least, if it has not told its end. */
+  readonly lagMessages: number;
+  readonly lagBytes: number;
   /** For how long it has lacked something. */
   readonly lagMs: number;
 }

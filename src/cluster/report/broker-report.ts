@@ -142,7 +142,7 @@ export class BrokerReport implements ClusterReport {
       if (role !== "leader") continue;
       led++;
       if (record !== undefined && record.inSync.length < record.replicas.length) underReplicated++;
-      for (const { lagMessages } of followers) lag += lagMessages ?? 0;
+      for (const { lagMessages } of followers) lag += lagMessages;
     }
     let offline = 0;
     for (const _ of this.offline()) offline++;
@@ -238,8 +238,8 @@ function followerReport({ uid, isInSync, isFollowing, end, lagMessages, lagBytes
   return {
     ...{ uid, in_sync: isInSync, following: isFollowing },
     end: end ?? null,
-    lag_messages: lagMessages ?? null,
-    lag_bytes: lagBytes ?? null,
+    lag_messages: lagMessages,
+    lag_bytes: lagBytes,
     lag_ms: Math.round(lagMs),
   };
 }
@@ -259,6 +259,6 @@ function outcomes(text: MetricText, family: Family, done: number, failed: number
 }
 
 function farthestBehind(followers: readonly FollowerStatus[]): FollowerStatus | undefined {
-  const lagOf = ({ lagMessages }: FollowerStatus) => lagMessages ?? Number.POSITIVE_INFINITY;
+  const lagOf = ({ lagMessages }: FollowerStatus) => lagMessages;
   return [...followers].sort((one, other) => lagOf(other) - lagOf(one) || other.lagMs - one.lagMs)[0];
 }

@@ -21,8 +21,8 @@ const gauge = (name: string, help: string, read: (status: ReplicaStatus) => numb
 const isLed = ({ role }: ReplicaStatus) => role === "leader";
 const ofFollowers = (read: (follower: FollowerStatus) => number) => (status: ReplicaStatus) =>
   (status.followers ?? []).reduce((sum, follower) => sum + read(follower), 0);
-const messagesOf = ({ lagMessages }: FollowerStatus) => lagMessages ?? 0;
-const bytesOf = ({ lagBytes }: FollowerStatus) => lagBytes ?? 0;
+const messagesOf = ({ lagMessages }: FollowerStatus) => lagMessages;
+const bytesOf = ({ lagBytes }: FollowerStatus) => lagBytes;
 const secondsOf = ({ lagMs }: FollowerStatus) => Math.round(lagMs) / 1000;
 
 /** How many of a partition's replicas are not in sync. */
@@ -82,7 +82,7 @@ export const FOLLOWER_FAMILIES: readonly Family[] = [
     name: "nsq_cluster_follower_lag_messages",
     kind: "gauge",
     unit: "messages",
-    help: "Messages that a follower lacks, as far as it has told",
+    help: "Messages that a follower lacks; at least, if it has told nothing since its leader changed",
     labels: FOLLOWER,
   },
   {
