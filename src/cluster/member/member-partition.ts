@@ -4,7 +4,6 @@ import type { TopicPartition } from "../../broker/topics/topic-partition.ts";
 import type { Replica } from "../replication/replica.ts";
 import type { ReplicaHost, Role } from "../replication/replica-log.ts";
 import type { PartitionParts } from "../replication/replica-parts.ts";
-import type { ReplicaState } from "../replication/state/replica-state.ts";
 import { TopicReplicaLog } from "../replication/topic-replica-log.ts";
 import type { TopicRecord } from "../state/records.ts";
 import type { MemberParts } from "./member-parts.ts";
@@ -25,7 +24,6 @@ export class MemberPartition implements ReplicaHost {
   minInSync = 1;
   /** The channels that its topic is to have, as etcd says. */
   channels: readonly string[] = [];
-  private readonly state: ReplicaState;
   private readonly values: ReplicaValues;
   private replica: Replica | undefined;
   private newest: Role | undefined;
@@ -40,8 +38,8 @@ export class MemberPartition implements ReplicaHost {
   ) {
     const { topic, index, released, releasable } = partition;
     this.name = `${topic.name}/${index}`;
-    this.state = parts.states.of(partition.log.prefix, () => partition.fsync);
-    this.values = new ReplicaValues(parts.clock, this.state, () => this.replica);
+    const state = parts.states.of(partition.log.prefix, () => partition.fsync);
+    this.values = new ReplicaValues(parts.clock, state, () => this.replica);
     this.replicated = new ReplicatedPartition(partition, parts.broker);
     this.replicated.keptFrom = () => this.values.keptFrom(partition.log.startSequence);
     this.replicated.leads = false;
@@ -68,7 +66,12 @@ export class MemberPartition implements ReplicaHost {
     const { partition, replicated, name, number, memory } = this;
     const { log } = partition;
     if (log.files === undefined) throw new Error(`${name} is in memory only`);
-    return { key, name, number, log: new TopicReplicaLog(log, log.files, replicated), state: this.state, memory, host: this };
+    return { key, name, number, log: new TopicReplicaLog(log, log.files, replicated), state: this.values.state, memory, host: this };
+  }
+
+  /** Removes what all channels have finished, where another broker leads. To be called every second or so. */
+  trim(): void {
+    if (!this.replicated.leads && this.values.review()) this.partition.markTrimmable();
   }
 
   /** Its replication has begun. */

@@ -95,6 +95,7 @@ export class MemberPartitions {
     this.timer = this.parts.clock.callAfter(REVIEW_MS, () => this.review());
     for (const partition of this.byName.values()) partition.obey();
     if (++this.reviews % REVIEWS_PER_SECOND !== 0) return;
+    for (const partition of this.byName.values()) partition.trim();
     for (const topic of this.failed) this.changedTopics.add(topic);
     this.failed.clear();
     if (this.changedTopics.size > 0) this.reconcileLater();

@@ -5,21 +5,30 @@ import type { Replica } from "../replication/replica.ts";
 import type { ReplicaState } from "../replication/state/replica-state.ts";
 
 const KEYS_AT_ONCE = 1_000;
-/** How long the first sequence that channels need is taken to be the same. */
-const KEPT_FOR_MS = 1_000;
 
 /** What goes along with the messages of a partition, as its channels see it. */
 export class ReplicaValues implements StateValues {
   /** Changes that were made while this broker was only about to lead. */
   private early: [key: string, value: Buffer | undefined][] = [];
-  private keptSequence = 0;
-  private keptUntilMs = Number.NEGATIVE_INFINITY;
+  private keptSequence: number | undefined;
+  /** The state has changed since the first sequence was looked for that channels need. */
+  private hasChanged = true;
+  /** What replication works with. */
+  readonly state: ReplicaState;
 
   constructor(
-    private readonly clock: Pick<Clock, "steadyMs" | "callAfterTurn">,
+    private readonly clock: Pick<Clock, "callAfterTurn">,
     private readonly stored: ReplicaState,
     private readonly replica: () => Replica | undefined,
-  ) {}
+  ) {
+    this.state = {
+      ...stored,
+      apply: (changes, done) => {
+        this.hasChanged = true;
+        stored.apply(changes, done);
+      },
+    };
+  }
 
   private get leader() {
     return this.replica()?.leading?.state;
@@ -64,14 +73,18 @@ export class ReplicaValues implements StateValues {
     }
   }
 
-  /** While another broker leads: the first sequence that channels may need. @param start of the log */
+  /** While another broker leads: the first sequence that channels may need, as it was at the last review. @param start of the log */
   keptFrom(start: number): number {
-    const nowMs = this.clock.steadyMs();
-    if (nowMs >= this.keptUntilMs) {
-      this.keptSequence = this.lowestNeeded() ?? start;
-      this.keptUntilMs = nowMs + KEPT_FOR_MS;
-    }
-    return Math.max(start, this.keptSequence);
+    return Math.max(start, this.keptSequence ?? start);
+  }
+
+  /** Looks for that sequence. @returns whether it is another one */
+  review(): boolean {
+    if (!this.hasChanged) return false;
+    this.hasChanged = false;
+    const before = this.keptSequence;
+    this.keptSequence = this.lowestNeeded();
+    return this.keptSequence !== before;
   }
 
   /** @returns undefined: it is not known */

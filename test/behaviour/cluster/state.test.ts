@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { readdirSync } from "node:fs";
 import { describeUnless, missing } from "../../support/needs.ts";
 import { RawClient } from "../../support/raw-client.ts";
 import { until } from "../../support/server.ts";
@@ -18,6 +19,10 @@ async function channelsAt(cluster: ThreeBrokers, index: number): Promise<Channel
   const answer = await cluster.broker(index).http("GET", `/stats?format=json&topic=${TOPIC}`);
   const { topics } = (await answer.json()) as { topics: { channels: ChannelJson[] }[] };
   return topics.flatMap(({ channels }) => channels);
+}
+
+function segmentsAt(cluster: ThreeBrokers, index: number): number {
+  return readdirSync(cluster.folder(index)).filter((name) => name.endsWith(".log")).length;
 }
 
 async function consumer(port: number, channel: string, ready: number): Promise<RawClient> {
@@ -140,6 +145,25 @@ describeUnless(missing("etcd"))("what goes along beside messages", () => {
       const repeated = got[before] === got[before - 1] ? 1 : 0;
       expect(got.slice(0, before)).toEqual(numbered(0, before));
       expect(got.slice(before)).toEqual(numbered(before - repeated, last + 1));
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "what all channels have finished is removed at each broker",
+    async () => {
+      await using cluster = await ThreeBrokers.start(["--max-bytes-per-file=1048576"]);
+      expect((await cluster.broker(0).http("POST", `/topic/create?topic=${TOPIC}`)).status).toBe(200);
+      const leader = await cluster.leader();
+      await cluster.untilInSync(leader);
+      const { tcpPort } = cluster.broker(leader);
+      const client = await consumer(tcpPort, "c", 1);
+      const producer = await RawClient.connect(tcpPort);
+      const body = Buffer.alloc(500_000, "x");
+      for (let i = 0; i < 10; i++) expect(await producer.call(`PUB ${TOPIC}`, body)).toBe("OK");
+      for (const index of [0, 1, 2]) await until("it has all", () => segmentsAt(cluster, index) > 3);
+      for (let i = 0; i < 10; i++) client.command(`FIN ${(await client.message()).id}`);
+      for (const index of [0, 1, 2]) await until("finished ones are removed", () => segmentsAt(cluster, index) === 1);
     },
     LIMIT_MS,
   );
