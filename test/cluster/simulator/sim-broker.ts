@@ -16,7 +16,7 @@ const LEASE_MS = 3_000;
 const HAND_OVER_MS = 1_000;
 /** How often it is looked whether the controller wants another leader. */
 const SUCCESSOR_MS = 200;
-const SETTINGS = { lagMs: 2_000, suspectMs: 1_000, catchUpBytesPerSecond: 2_000_000, scrubMs: 0 };
+const SETTINGS = { lagMs: 2_000, suspectMs: 1_000, catchUpBytesPerSecond: 2_000_000, scrubMs: 10_000 };
 
 /** What the checks hear of brokers. */
 export interface BrokerWatch {

@@ -15,12 +15,9 @@ export class SimRepair implements Pick<ReplicaLog, "repair"> {
     damageAt: (sequence: number) => this.rangeOf(this.damaged().find((one) => sequence < endOf(one))),
     known: () => this.damaged().map((one) => this.rangeOf(one) as DamagedRange),
     scrub: (sequence: number) => {
-      const { disk } = this;
-      if (sequence >= disk.end) return undefined;
-      const found = disk.commits.find((one) => sequence < endOf(one));
-      if (found === undefined) return undefined;
-      const isDamaged = disk.isDamaged(found.commit, found.bytes);
-      return { next: isDamaged ? sequence : endOf(found), bytes: found.bytes.length, isDamaged };
+      if (sequence >= this.disk.end) return undefined;
+      const next = this.damaged().find((one) => sequence < endOf(one))?.commit.firstSequence;
+      return { next: Math.max(sequence, next ?? this.disk.end), bytes: 1, isDamaged: next !== undefined };
     },
     begin: (sequence: number): Mending | undefined => {
       this.maybeFail();
