@@ -129,6 +129,37 @@ describeUnless(missing("etcd"))("publishes at brokers that do not lead", () => {
   );
 
   test(
+    "the leader is stopped in order, and no producer at another broker is refused anything",
+    async () => {
+      await using cluster = await ThreeBrokers.start();
+      const maker = await RawClient.connect(cluster.broker(0).tcpPort);
+      expect(await maker.call(`PUB ${TOPIC}`, "made")).toBe("OK");
+      const leader = await cluster.leader();
+      await cluster.untilInSync(leader);
+      const others = [0, 1, 2].filter((index) => index !== leader);
+      let isStopped = false;
+      let count = 1;
+      const publishSome = async (index: number) => {
+        const client = await RawClient.connect(cluster.broker(index).tcpPort);
+        for (let after = 0; after < 20; after += isStopped ? 1 : 0) {
+          expect(await client.call(`PUB ${TOPIC}`, `${index} ${count}`)).toBe("OK");
+          count++;
+        }
+        client.close();
+      };
+      const publishing = others.map(publishSome);
+      await until("some are published", () => count > 100);
+      await cluster.broker(leader).stop("SIGTERM");
+      isStopped = true;
+      await Promise.all(publishing);
+      const next = await cluster.leader(others);
+      expect((await consume(cluster.broker(next).tcpPort, count)).length).toBe(count);
+      maker.terminate();
+    },
+    LIMIT_MS,
+  );
+
+  test(
     "a publish with an idempotency key is there once, however often it is repeated, at any broker and after a fail-over",
     async () => {
       await using cluster = await ThreeBrokers.start();
