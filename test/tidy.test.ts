@@ -20,9 +20,6 @@ const LONGER_FILES: string[] = [];
 /** The program, the client library for each runtime, and the console's page. */
 const ENTRY_POINTS = ["src/main.ts", "src/client/bun.ts", "src/client/node.ts", "src/admin/page/main.tsx"];
 
-/** What is built ahead of its use: folders and files that the program does not import yet. The list is empty when replication is done. */
-const BUILT_AHEAD = ["src/cluster/"];
-
 /** Phrases that say less than a plain sentence would. */
 const BANNED_PHRASES = ["now and then", "becomes of", "is told of", "so many", "be it"];
 /** A comment must not need the one above it. */
@@ -111,9 +108,7 @@ test("the program uses every file in src/", () => {
     used.add(path);
     pending.push(...importsOf(path, sources.get(path) ?? "").map((imported) => imported.path));
   }
-  const unused = sourcesIn("src/").flatMap(([path]) => (used.has(path) ? [] : path));
-  const isAhead = (path: string) => BUILT_AHEAD.some((ahead) => path.startsWith(ahead));
-  expect(unused.filter((path) => !isAhead(path))).toEqual([]);
+  expect(sourcesIn("src/").flatMap(([path]) => (used.has(path) ? [] : path))).toEqual([]);
 });
 
 test("every exported value is imported somewhere", () => {

@@ -273,7 +273,7 @@ export class TopicRegistry {
       this.addPartitions(topic, plan);
       const has = plan.missing.length > 0 ? `${count} partitions` : `the settings ${JSON.stringify(plan.settings)}`;
       this.parts.logger.info(`TOPIC(${name}): has ${has} now`, { topic: name });
-      this.observer?.topicChanged(topic);
+      if (origins === undefined) this.observer?.topicChanged(topic);
       return topic;
     } catch (error) {
       // Publishers get the same answer as for a message that cannot be written.

@@ -116,7 +116,8 @@ export class MemberPartitions {
     const { notes, registry } = broker;
     // The kernel still has what a process wrote that was killed.
     const isKept = fsync || notes.lastRun === "clean" || notes.lastRun === "killed";
-    const isDamaged = registry.corruptRegionsIn(name) > 0 || log.files?.isSound === false || states.damaged.has(log.prefix);
+    const isLost = log.files?.isNew === true || (log.files?.syncs.savedSequence ?? 0) > log.next;
+    const isDamaged = isLost || registry.corruptRegionsIn(name) > 0 || log.files?.isSound === false || states.damaged.has(log.prefix);
     return this.memories.of({ ...row, isWhole: row.isWhole && isKept && !isDamaged });
   }
 
@@ -289,8 +290,15 @@ export class MemberPartitions {
   /** Whether this broker has a partition. One that it had alone becomes a replica, if its record was made for that. */
   private isKnown(name: string, index: number, record: TopicRecord, { prefix }: PartitionRecord): boolean {
     if (this.known(name, index) !== undefined) return true;
-    const partition = this.parts.broker.registry.topics.get(name)?.partition(index);
+    const { registry } = this.parts.broker;
+    const partition = registry.topics.get(name)?.partition(index);
     if (partition === undefined) return false;
+    const isMadeAnew = partition.log.startSequence === partition.log.next && this.ofTopic(name).length > 0;
+    if (partition.log.prefix !== prefix && isMadeAnew) {
+      // The start has put it in the place of one whose files were lost.
+      registry.dropPartitions(partition.topic, [partition]);
+      return false;
+    }
     if (partition.log.prefix !== prefix)
       throw new Error(`this broker has a topic of its own with this name; empty and delete it here, or give it replicas`);
     const memory = this.memories.of({ topicId: partition.id, uid: record.uid, epoch: 0, isWhole: true });

@@ -181,4 +181,26 @@ describeUnless(missing("etcd"))("a broker of a cluster", () => {
     },
     LIMIT_MS,
   );
+
+  test(
+    "does not lead with what is left when its files were lost, and gets everything again",
+    async () => {
+      await using cluster = await ThreeBrokers.start();
+      const leader = await makeTopic(cluster);
+      for (let i = 0; i < 20; i++) expect(await publish(cluster.broker(leader), `message ${i}`)).toBe("OK");
+      await cluster.untilInSync(leader);
+      for (const { stop } of cluster.brokers) await stop("SIGKILL");
+      removeFolder(cluster.folder(leader));
+      await cluster.startBroker(leader);
+      // It says so in etcd, while the others are away.
+      await until("it left the in-sync set", async () => (await cluster.replicaAt(leader))?.in_sync.length === 2);
+      expect((await cluster.replicaAt(leader))?.role).not.toBe("leader");
+      const others = [0, 1, 2].filter((index) => index !== leader);
+      for (const index of others) await cluster.startBroker(index);
+      const next = await cluster.leader(others);
+      await cluster.untilInSync(next);
+      for (const index of [0, 1, 2]) await until("it has all", async () => (await cluster.replicaAt(index))?.end === 20);
+    },
+    LIMIT_MS,
+  );
 });

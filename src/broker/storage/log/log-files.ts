@@ -35,6 +35,8 @@ export class LogFiles {
   readonly repair: LogRepair;
   /** False: recovery found damage to what earlier runs wrote, or some of it is gone. */
   isSound = true;
+  /** There was no folder of the log. */
+  readonly isNew: boolean;
   /** Messages below this sequence are from earlier runs. */
   private recoveredNext: number;
   /** Sequences below this one are not given again, though the log may have no records for the last of them. */
@@ -62,6 +64,7 @@ export class LogFiles {
     this.prefix = options.prefix;
     this.directory = options.directory;
     const made = options.disk.makeDirectory(options.directory);
+    this.isNew = made;
     this.names = new FolderNames(options.disk, options.directory);
     const onCorrupt = () => {
       this.isSound = false;
