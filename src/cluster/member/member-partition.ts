@@ -1,4 +1,5 @@
 import { PublishError } from "../../broker/acks/pending-publish.ts";
+import { channelRow } from "../../broker/topics/channel/channel-row.ts";
 import { ReplicatedPartition } from "../../broker/topics/replicated-partition.ts";
 import type { TopicPartition } from "../../broker/topics/topic-partition.ts";
 import type { Replica } from "../replication/replica.ts";
@@ -135,6 +136,11 @@ export class MemberPartition implements ReplicaHost {
   get isOrdered(): boolean {
     for (const { channel } of this.partition.channels.values()) if (channel.settings.order !== "none") return true;
     return false;
+  }
+
+  /** Cursors that wait to be saved go along: the next leader delivers again what was finished later only. */
+  onHandOver(): void {
+    for (const channel of this.partition.channels.values()) if (channel.persistent) this.replicated.state?.saveChannel(channelRow(channel));
   }
 
   onMayHandOut(): void {

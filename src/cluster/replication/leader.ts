@@ -217,6 +217,7 @@ export class Leader implements Counted {
   handTo(to: string, limitMs: number, done: (failure: Error | undefined) => void): void {
     if (this.handOver !== undefined) return done(new Error("another hand-over is under way"));
     this.handOver = { to, untilMs: this.nowMs + limitMs, isAsked: false, done };
+    this.partition.host.onHandOver?.();
     this.reviewHandOver();
   }
 

@@ -69,6 +69,8 @@ export interface ReplicaHost {
   onRole(role: Role): void;
   /** What is below this sequence may be acknowledged and delivered. It only grows, but for a new leader it may begin lower. */
   onHighWatermark(sequence: number): void;
+  /** Another replica is to lead: what it needs of the state is to be changed now. */
+  onHandOver?(): void;
   /** More changes of the state are on all replicas that count. */
   onStateMark?(): void;
   /** Messages of an ordered partition may be handed out now. */

@@ -167,4 +167,23 @@ describeUnless(missing("etcd"))("what goes along beside messages", () => {
     },
     LIMIT_MS,
   );
+
+  test(
+    "a leader that is stopped hands its cursors over",
+    async () => {
+      await using cluster = await ThreeBrokers.start();
+      expect((await cluster.broker(0).http("POST", `/topic/create?topic=${TOPIC}`)).status).toBe(200);
+      const first = await cluster.leader();
+      await cluster.untilInSync(first);
+      const broker = cluster.broker(first);
+      const client = await consumer(broker.tcpPort, "c", 300);
+      await publish(broker.tcpPort, 300);
+      for (let i = 0; i < 300; i++) client.command(`FIN ${(await client.message()).id}`);
+      await until("all is finished", async () => (await channelsAt(cluster, first)).every(({ in_flight_count }) => in_flight_count === 0));
+      await broker.stop("SIGTERM");
+      const second = await cluster.leader([0, 1, 2].filter((index) => index !== first));
+      expect(await channelsAt(cluster, second)).toMatchObject([{ channel_name: "c", depth: 0, in_flight_count: 0 }]);
+    },
+    LIMIT_MS,
+  );
 });
