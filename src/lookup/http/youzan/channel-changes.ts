@@ -36,11 +36,13 @@ async function tellAll(call: LookupCall, path: string, channel: string): Promise
   if (call.query.get("partition") !== "**") throw new Refusal(400, "INVALID_ARG_TOPIC_PARTITION");
   const cluster = clusterTopicsOf(call);
   const inCluster = cluster?.find(name);
-  await untilStarted(call);
   const isDeleting = path === "/channel/delete";
+  const isKnown = () =>
+    call.registry.topic(name)?.channels.get(channel) !== undefined || inCluster?.record.channels.includes(channel) === true;
+  // Etcd says who leads, but not all of a topic's channels.
+  if (inCluster === undefined || (isDeleting && !isKnown())) await untilStarted(call);
   const topic = call.registry.topic(name);
-  const isKnown = topic?.channels.get(channel) !== undefined || inCluster?.record.channels.includes(channel) === true;
-  if (isDeleting && !isKnown) throw new Refusal(404, "CHANNEL_NOT_FOUND");
+  if (isDeleting && !isKnown()) throw new Refusal(404, "CHANNEL_NOT_FOUND");
   const nodes =
     cluster === undefined || inCluster === undefined
       ? (topic?.nodes.items.filter(({ info }) => info.makesPartitions) ?? [])
