@@ -4,6 +4,7 @@
  * - `one-in-sync`: what was published last is on one disk alone
  * - `under-replicated`: they have fewer replicas in sync than they should
  * - `one-zone`: all replicas are in one zone, and there are others
+ * - `disk-low`: a broker's disk is nearly full
  * - `broker-away`, `move-stuck`, `removal-stuck`, `topic-unfinished`: what their names say
  * - `too-few-brokers`: topics are to have more replicas than there are brokers
  * - `no-controller`: nothing is moved
@@ -16,6 +17,7 @@ export type RiskKind =
   | "one-in-sync"
   | "under-replicated"
   | "one-zone"
+  | "disk-low"
   | "broker-away"
   | "move-stuck"
   | "removal-stuck"

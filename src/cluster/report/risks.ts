@@ -14,6 +14,10 @@ const REMOVAL_MS = 1_800_000;
 const CHANGE_MS = 15_000;
 const CONTROLLER_MS = 10_000;
 
+/** A disk is nearly full if it has less than both of these. */
+const LOW_PART = 0.05;
+const LOW_BYTES = 10 * 2 ** 30;
+
 /** What risks are read from. */
 export interface RiskSources {
   readonly view: ClusterView;
@@ -186,6 +190,13 @@ function brokerRisks({ view, names, sightings }: RiskSources): Risk[] {
     const awayMs = sightings.awayMs(uid);
     const text = `Broker ${names.label(uid)} has been away for ${inWords(awayMs)} at least. It has a replica of ${count} partition${count === 1 ? "" : "s"}: start it again, or have others take its place with \`bunsq cluster remove-node ${names.record(uid)?.http || uid}\`.`;
     risks.push(risk("broker-away", "warning", text, awayMs));
+  }
+  for (const { value } of view.brokers.values()) {
+    const { sizeBytes, freeBytes } = value.disk;
+    if (sizeBytes === 0 || freeBytes >= LOW_BYTES || freeBytes >= sizeBytes * LOW_PART) continue;
+    const left = `${(freeBytes / 2 ** 30).toFixed(1)} GiB (${Math.floor((100 * freeBytes) / sizeBytes)}%)`;
+    const text = `The disk of broker ${names.label(value.uid)} has ${left} left. When it is full, the broker leaves the in-sync sets of its partitions.`;
+    risks.push(risk("disk-low", "warning", text));
   }
   for (const [uid, { value }] of view.removals) {
     if (value.state === "drained") continue;

@@ -66,7 +66,8 @@ describeUnless(missing("etcd"))("bunsq cluster, with real servers", () => {
     expect([shown.code, shown.stderr, lines[0]]).toEqual([0, "", "cluster bunsq: 3 brokers, 1 topic, 2 partitions"]);
     expect(lines[1]).toMatch(/^lookup servers: .*\(controller\)/);
     for (const { http } of cluster.brokers) expect(shown.stdout).toMatch(new RegExp(`^${http} +[0-9a-f]{8} +alive +\\d +\\d +\\d`, "m"));
-    expect(shown.stdout).toContain("nothing is at risk");
+    // The disk of this machine may be nearly full.
+    expect((await status()).risks.filter(({ kind }) => kind !== "disk-low")).toEqual([]);
     const topics = await bunsq("topics", "orders");
     expect(topics.stdout).toMatch(
       /^TOPIC +PARTITION +LEADER +IN SYNC +REPLICAS +NOT IN SYNC +EPOCH +STATE\norders +0 +127\.0\.0\.1:\d+ +2 of 2, needs 2/,

@@ -179,6 +179,15 @@ test("all replicas in one of several zones, and more replicas than brokers, are 
   ]);
 });
 
+test("a disk that is nearly full is a risk", () => {
+  const site = wholeSite();
+  site.broker(B, "10.0.0.2", { disk: { sizeBytes: 100 * 2 ** 30, freeBytes: 3.5 * 2 ** 30 } });
+  site.broker(C, "10.0.0.3", { disk: { sizeBytes: 2 ** 40, freeBytes: 2 ** 35 } });
+  expect(site.risks).toEqual([
+    "warning disk-low [] The disk of broker 10.0.0.2:4151 (bbbb0000) has 3.5 GiB (3%) left. When it is full, the broker leaves the in-sync sets of its partitions.",
+  ]);
+});
+
 test("brokers are found by uid, its beginning, addresses and hosts, those that are away too; what is not one broker is refused", () => {
   const site = wholeSite();
   site.away(C);
