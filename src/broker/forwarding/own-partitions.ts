@@ -45,8 +45,9 @@ export class OwnPartitions {
     publishing.untilDone(pending).then(
       () => done({ kind: "done", place: isRepeated ? undefined : place }),
       (error: Error) => {
-        // A commit that failed has left nothing in the log.
-        done({ kind: pending.target.failure === undefined ? "unknown" : "refused", reason: error.message });
+        // A commit that failed has left nothing in the log. Later ones may have failed when replicas refuse this one.
+        const isUnwritten = pending.target.failure?.message === error.message;
+        done({ kind: isUnwritten ? "refused" : "unknown", reason: error.message });
       },
     );
   }

@@ -229,6 +229,28 @@ test("every kind of publish comes to the leader as it was sent", async () => {
   }
 });
 
+test("a message that is moved goes to where its topic is led, and is finished when it is there", async () => {
+  await using front = Front.start();
+  const { broker } = front.server;
+  const channel = broker.registry.topic("here").channel("c");
+  await front.server.publish("here", "bad");
+  const consumer = await front.server.consumer("here", "c", 1);
+  const { id } = await consumer.message();
+  const [part] = channel.partitions;
+  const moved = broker.messageControl.move(part, part.partition.log.next - 1, "t-other");
+  await front.untilSent(1);
+  const [{ publish, answer }] = front.sent as [Sent];
+  expect([publish.topic, publish.command, publish.key, publish.messages.toString("latin1", 8)]).toEqual([
+    "t-other",
+    "PUB",
+    `move here c ${id}`,
+    "bad",
+  ]);
+  answer(DONE);
+  await moved;
+  expect(channel.depth).toBe(0);
+});
+
 test("a leader refuses what is not laid out as it has to be, and what is longer than it allows", async () => {
   await using leader = InProcess.start({ maxMsgSizeBytes: 100 });
   leader.broker.registry.topicWith("t", 1, {});
