@@ -122,6 +122,21 @@ describe("a report", () => {
 });
 
 describe("the reporter", () => {
+  test("sends the gauges of a broker's part in a cluster behind those of its topics", async () => {
+    using sink = await UdpSink.open();
+    await using started = InProcess.start({ statsdAddress: sink.address, statsdIntervalMs: 100, statsdPrefix: "x", statsdMemStats: false });
+    started.broker.clusterReport = {
+      ...{ uid: "a".repeat(16), youzanId: () => "", notReady: undefined, list: () => [], replicas: () => [] },
+      gauges: () => ({ led_partitions: 3, lag_messages: 12 }),
+      *metrics() {},
+    };
+    await started.publish("t", "12345");
+    const reporter = StatsdReporter.start(started.broker, 0)!;
+    await until("a report", () => sink.packets.length >= 1);
+    await reporter.close();
+    expect(sink.packets[0]).toEndWith("x.topic.t.backend_depth:0|g\nx.cluster.led_partitions:3|g\nx.cluster.lag_messages:12|g\n");
+  });
+
   test("sends a report at each interval, and at the end the rest of one at once", async () => {
     using sink = await UdpSink.open();
     // Each line is a packet. With this interval they would be seconds apart.
