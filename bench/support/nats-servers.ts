@@ -9,6 +9,8 @@ import { CONSUMER, DELIVERED_TO, STREAM, SUBJECT } from "../load/nats/nats-job.t
 
 const RELEASE = "v2.15.3";
 const SERVERS = 3;
+/** Three servers have to find each other, and to choose who leads. */
+const STREAM_MS = 60_000;
 const STREAM_MAX_BYTES = 2 ** 32;
 
 /** nats-server: that of NATS_SERVER_BIN or PATH, or one that Go builds once from its module proxy. @returns its path, or why there is none */
@@ -55,7 +57,7 @@ export class NatsServers implements AsyncDisposable {
       processes,
       addresses.map(({ client }) => Number(client.split(":")[1])),
     );
-    await until("JetStream has a stream", () => servers.makeStream()).catch(async (error: Error) => {
+    await until("JetStream has a stream", () => servers.makeStream(), STREAM_MS).catch(async (error: Error) => {
       await servers[Symbol.asyncDispose]();
       throw error;
     });
