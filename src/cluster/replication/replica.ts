@@ -74,7 +74,7 @@ export class Replica {
   private get sources(): string[] {
     if (this.role instanceof Follower) return [this.role.leader];
     const { replicas = [], inSync = [] } = this.stored?.value ?? {};
-    const others = replicas.filter((uid) => uid !== this.parts.uid);
+    const others = replicas.filter((uid) => uid !== this.parts.uid && !this.parts.isGone(uid));
     return [...others.filter((uid) => inSync.includes(uid)), ...others.filter((uid) => !inSync.includes(uid))];
   }
 

@@ -39,6 +39,8 @@ export interface ReplicationOptions {
   readonly lease: { readonly holds: boolean };
   /** Whether a data path's broker has its key in etcd, as far as that is known. */
   readonly isAlive: (uid: string) => boolean;
+  /** Whether a data path is being removed, as far as that is known. */
+  readonly isRemoved?: (uid: string) => boolean;
   readonly logger: Logger;
   /** Takes connections of other brokers that are for something else. */
   readonly takeOther?: TakeConnection;
@@ -85,7 +87,9 @@ export class Replication {
     });
     const catchUp = new ByteRate(clock, settings.catchUpBytesPerSecond);
     const { peers, counts } = this;
-    this.parts = { uid: hello.uid, clock, settings, peers, writer, lease, catchUp, counts, logger, errors };
+    const { isAlive, isRemoved = () => false } = options;
+    const isGone = (uid: string) => isRemoved(uid) && !isAlive(uid);
+    this.parts = { uid: hello.uid, clock, settings, peers, writer, lease, isGone, catchUp, counts, logger, errors };
     this.orderRights = new OrderRights(etcd, clock, hello.uid);
     this.election = new Election(this.parts, options.isAlive);
     this.scrubber = new Scrubber(settings.scrubMs, () => this.byNumber.values(), counts);

@@ -163,6 +163,40 @@ describeUnless(missing("etcd"))("three brokers and etcd", () => {
   );
 
   test(
+    "what nobody has any more is told, counted and skipped, also by a replica that is copied anew",
+    async () => {
+      await using cluster = await ThreeBrokers.start(FLAGS);
+      const lookup = await startLookupServer("bunsq", [`--etcd-endpoints=${cluster.endpoints}`]);
+      try {
+        await filled(cluster);
+        for (const { stop } of cluster.brokers) await stop("SIGKILL");
+        for (const index of [0, 1]) flip(files(cluster, index, ".log")[1], 500);
+        cluster.emptyPath(2);
+        for (const index of [0, 1, 2]) await cluster.startBroker(index);
+        await until("it has everything", async () => (await cluster.replicaAt(2))?.end === MESSAGES, REPLACED_MS);
+        const leader = await cluster.leader();
+        const client = await subscribed(cluster.broker(leader).tcpPort);
+        client.command("RDY 200");
+        const got = new Set<string>();
+        while (got.size < MESSAGES - BATCH) {
+          const { id, data } = await client.message();
+          got.add(data.toString());
+          client.command(`FIN ${id}`);
+        }
+        client.close();
+        const lost = Array.from({ length: MESSAGES }, (_, i) => i).filter((number) => !got.has(bodyOf(number)));
+        expect(lost.length).toBe(BATCH);
+        expect((lost.at(-1) as number) - (lost[0] as number)).toBe(BATCH - 1);
+        expect((await repaired(cluster, leader)).failed).toBe(1);
+        expect(cluster.broker(leader).log()).toContain("no other replica has them");
+      } finally {
+        await lookup.stop("SIGKILL");
+      }
+    },
+    LIMIT_MS,
+  );
+
+  test(
     "flipped bits at brokers that run are mended when somebody reads them, or by and by",
     async () => {
       await using cluster = await ThreeBrokers.start(FLAGS);
