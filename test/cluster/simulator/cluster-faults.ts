@@ -277,15 +277,17 @@ export class ClusterFaults {
     this.bootLater(machine);
   }
 
-  /** A bit is another one. The next start finds it. */
+  /** A bit is another one. The next start finds it, or whoever reads it while the broker runs. */
   private damage(machine: Machine): void {
     if (!this.isSpare(machine)) return;
     const { random } = this.run.world;
-    this.run.machines.stop(machine, this.run.site, false);
+    const isRunning = random.chance(0.5);
+    if (!isRunning) this.run.machines.stop(machine, this.run.site, false);
     this.lossMs = this.run.world.time.nowMs;
     const disks = [...machine.dataPath.partitions.values()];
-    if (disks.length > 0) random.pick(disks).flipBit(random);
-    this.bootLater(machine);
+    if (disks.length > 0) random.pick(disks).flipBit(random, isRunning);
+    this.run.world.note(`${machine.name} has a damaged message${isRunning ? ", and does not know it" : ""}`);
+    if (!isRunning) this.bootLater(machine);
   }
 
   private slowOrFull({ dataPath: { faults }, name }: Machine): void {

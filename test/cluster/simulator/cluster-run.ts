@@ -160,9 +160,10 @@ export class ClusterRun {
     const { finishedFloor, released } = this.checks.history(prefix, name);
     if (finishedFloor < released.length) return false;
     const versions = versionsOf(leading.disk.state.now);
-    return replicas.every((uid) => {
-      const disk = this.machines.dataPaths.get(uid)?.partitions.get(prefix);
-      return disk !== undefined && disk.end === leading.disk.end && versionsOf(disk.state.now) === versions;
+    const disks = replicas.map((uid) => this.machines.dataPaths.get(uid)?.partitions.get(prefix));
+    const start = Math.max(...disks.map((disk) => disk?.start ?? 0));
+    return disks.every((disk) => {
+      return disk !== undefined && disk.end === leading.disk.end && !disk.hasDamageFrom(start) && versionsOf(disk.state.now) === versions;
     });
   }
 

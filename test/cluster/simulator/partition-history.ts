@@ -65,7 +65,7 @@ export class PartitionHistory {
     const from = Math.max(disk.start, this.removedBelow, this.releasedBy.get(partition) ?? 0);
     this.releasedBy.set(partition, sequence);
     for (let i = from; i < sequence; i++) {
-      const message = disk.messageAt(i);
+      const message = disk.writtenAt(i);
       if (message === undefined) return `${name} released ${i}, which it does not have`;
       if (this.released[i] !== undefined && this.released[i] !== message)
         return `${name} has ${message} at ${i}, where ${this.released[i]} was released before`;
@@ -142,7 +142,7 @@ export class PartitionHistory {
     if (disk?.isWhole === false) return undefined;
     if (disk === undefined) return this.released.length > 0 ? "has nothing" : undefined;
     for (let i = Math.max(disk.start, this.removedBelow); i < this.released.length; i++)
-      if (disk.messageAt(i) !== this.released[i]) return `does not have ${i} of ${this.released.length}`;
+      if (disk.writtenAt(i) !== this.released[i]) return `does not have ${i} of ${this.released.length}`;
     return undefined;
   }
 
@@ -157,7 +157,7 @@ export class PartitionHistory {
   private counts(disk: SimDisk, first: number, messages: readonly number[]): boolean {
     if (!disk.isWhole) return true;
     const end = disk.durability === "fsync" ? disk.synced : disk.end;
-    return messages.every((message, i) => first + i < disk.start || (first + i < end && disk.messageAt(first + i) === message));
+    return messages.every((message, i) => first + i < disk.start || (first + i < end && disk.writtenAt(first + i) === message));
   }
 
   /** After everything was healed: all replicas are equal, and have all that was released; all of that was delivered. @throws Violation */

@@ -3,6 +3,8 @@ import type { SimPartition } from "./sim-partition.ts";
 
 /** A consumer that has not finished a message for this long gets it again. */
 const TIMEOUT_MS = 1_500;
+/** How soon a message is looked at again that is damaged. */
+const MENDED_MS = 100;
 const SAVE_MS = 100;
 const IN_FLIGHT = 5;
 const KEY = `${CHANNEL_PREFIX}main`;
@@ -49,9 +51,15 @@ export class SimChannel {
       // It was removed, as every channel had finished it.
       if (message === undefined && sequence < disk.start) {
         this.floor = Math.max(this.floor, disk.start);
+        if (this.savedFloor >= 0) this.savedFloor = Math.max(this.savedFloor, disk.start);
         continue;
       }
       if (this.finished.has(sequence) || sequence < this.floor) continue;
+      if (!partition.log.canRead(sequence)) {
+        this.again.push(sequence);
+        broker.node.callAfter(MENDED_MS, () => this.pump());
+        return;
+      }
       this.inFlight.set(sequence, broker.node.steadyMs() + TIMEOUT_MS);
       this.checkLater();
       broker.site.watch.onDelivery(partition, sequence, message);

@@ -9,6 +9,8 @@ export interface StoredCommit {
   readonly commit: Commit;
   readonly epoch: number;
   readonly bytes: Buffer;
+  /** What was written, if that is damaged. */
+  readonly was?: Buffer;
 }
 
 /** What a data path has of one partition. It outlives processes. */
@@ -35,8 +37,17 @@ export class SimDisk {
     this.epoch = epoch;
   }
 
-  /** The message at a sequence; undefined if there is none. */
+  /** The message at a sequence, as it is read without a check; undefined if there is none. */
   messageAt(sequence: number): number | undefined {
+    return this.find(sequence, ({ bytes }) => bytes);
+  }
+
+  /** The message at a sequence before it was damaged. */
+  writtenAt(sequence: number): number | undefined {
+    return this.find(sequence, ({ bytes, was = bytes }) => was);
+  }
+
+  private find(sequence: number, bytesOf: (found: StoredCommit) => Buffer): number | undefined {
     let [low, high] = [0, this.commits.length - 1];
     while (low < high) {
       const middle = (low + high + 1) >>> 1;
@@ -46,7 +57,7 @@ export class SimDisk {
     const found = this.commits[low];
     if (found === undefined) return undefined;
     const at = sequence - found.commit.firstSequence;
-    return at < 0 || at >= found.commit.count ? undefined : found.bytes.readDoubleBE(at * MESSAGE_BYTES);
+    return at < 0 || at >= found.commit.count ? undefined : bytesOf(found).readDoubleBE(at * MESSAGE_BYTES);
   }
 
   /** What was published at once, by its first message. */
@@ -77,13 +88,16 @@ export class SimDisk {
     return this.commits.findLast(({ commit }) => commit.firstSequence <= sequence)?.commit.firstSequence ?? sequence;
   }
 
-  /** A bit of something that was written long ago is another one. */
-  flipBit(random: Random): void {
-    if (this.commits.length === 0) return;
-    const at = random.int(0, this.commits.length - 1);
+  /** A bit of something that was written before is another one. @param isOld of something that is on the disk */
+  flipBit(random: Random, isOld: boolean): void {
+    const count = isOld
+      ? this.commits.filter(({ commit }) => commit.firstSequence + commit.count <= this.synced).length
+      : this.commits.length;
+    if (count === 0) return;
+    const at = random.int(0, count - 1);
     const bytes = Buffer.from(this.commits[at].bytes);
     bytes[random.int(0, bytes.length - 1)] ^= 1 << random.int(0, 7);
-    this.commits[at] = { ...this.commits[at], bytes };
+    this.commits[at] = { was: this.commits[at].bytes, ...this.commits[at], bytes };
     // The next start finds it. Until then nobody counts on this disk.
     if (this.reliesOn(this.commits[at].commit)) this.isWhole = false;
   }
@@ -103,6 +117,15 @@ export class SimDisk {
     this.synced = this.end;
     // Its headers may be from before the power cut.
     this.epochs = this.epochs.filter(({ firstSequence }) => firstSequence <= this.end);
+  }
+
+  isDamagedAt(sequence: number): boolean {
+    const found = this.commits.find(({ commit }) => sequence < commit.firstSequence + commit.count);
+    return found !== undefined && this.isDamaged(found.commit, found.bytes);
+  }
+
+  hasDamageFrom(sequence: number): boolean {
+    return this.commits.some(({ commit, bytes }) => commit.firstSequence + commit.count > sequence && this.isDamaged(commit, bytes));
   }
 
   isDamaged({ crc }: Commit, bytes: Buffer): boolean {

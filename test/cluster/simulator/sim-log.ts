@@ -108,6 +108,14 @@ export class SimLog implements ReplicaLog {
     return { isGap: true, nextPosition: 0, nextSequence: to };
   }
 
+  /** Whether a message can be read. What is damaged is mended first, if it can be. */
+  canRead(sequence: number): boolean {
+    if (!this.disk.isDamagedAt(sequence)) return true;
+    const { from, to } = this.repair.damageAt(sequence) ?? { from: sequence, to: sequence + 1 };
+    this.mender?.need(from, to, new Error("damaged"));
+    return false;
+  }
+
   skipTo(sequence: number): void {
     throw new Error(`nobody skips to ${sequence} here`);
   }
