@@ -65,8 +65,11 @@ export class Routing implements ClusterRouting {
         const place = `${name}/${partition}`;
         const uid = this.view.partitions.get(place)?.value.leader ?? "";
         if (uid === "") return undefined;
+        const isOurs = uid === this.own.uid;
+        // It has not begun to lead, or hands over.
+        if (isOurs && !this.own.isServing(place)) return undefined;
         const { tcp, http } = this.addresses.get(uid) ?? { tcp: "", http: "" };
-        return { uid, tcp, http, isOurs: uid === this.own.uid && this.own.isServing(place) };
+        return { uid, tcp, http, isOurs };
       },
     };
   }
