@@ -32,6 +32,8 @@ export function placeOf(
   keyHash: number | undefined,
   key: string,
 ): TopicPartition | Elsewhere | undefined {
+  const here = topic && servedHere(topic, index, keyHash !== undefined || key !== "");
+  if (here !== undefined) return here;
   const routed = forwarder.topic(name);
   // While this broker does not know the cluster yet, it knows by its logs what is the cluster's.
   const isLone = topic === undefined ? isEphemeral(name) || forwarder.isWaiting(name) : topic.partitions[0].replicated === undefined;
@@ -41,6 +43,13 @@ export function placeOf(
   const wanted = index ?? (hash === undefined ? undefined : hash % routed.keyPartitions);
   const partition = wanted === undefined ? nextServed(topic) : topic?.partition(wanted);
   return partition?.serving === true ? partition : new Elsewhere(name, wanted, undefined);
+}
+
+/** The partition of a publish, if it is clear without asking that it is one that this broker serves: so most publishes allocate nothing. */
+function servedHere(topic: Topic, index: number | undefined, hasKey: boolean): TopicPartition | undefined {
+  const isAny = index === undefined && (!hasKey || topic.settings.partitions === 1);
+  const partition = index !== undefined ? topic.partition(index) : isAny ? nextServed(topic) : undefined;
+  return partition?.serving === true ? partition : undefined;
 }
 
 function nextServed(topic: Topic | undefined): TopicPartition | undefined {
