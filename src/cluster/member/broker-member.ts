@@ -32,6 +32,8 @@ import { Routing } from "./routing.ts";
 import { TopicAdoption } from "./topic-adoption.ts";
 import { TopicMaker } from "./topic-maker.ts";
 
+/** How long answers have to go out, after partitions were handed over and before connections are closed. */
+const ANSWERS_MS = 50;
 /** How often it is looked whether others are to know of another load. */
 const LOAD_INTERVAL_MS = 15_000;
 /** How long other brokers may take to get what they lack, before they are handed partitions. */
@@ -205,6 +207,8 @@ export class BrokerMember implements ClusterMember {
 
   async leave(): Promise<void> {
     await this.handOver();
+    // What was published before is still answered, to clients and to brokers that have passed it on.
+    await new Promise<void>((resolve) => this.clock.callAfter(ANSWERS_MS, resolve));
     if (this.loadTimer !== undefined) this.clock.cancel(this.loadTimer);
     this.partitions.close();
     this.replication?.close();
