@@ -1,6 +1,7 @@
 import { type PartitionRecord, SHAPES } from "../../../src/cluster/state/records.ts";
 import type { ClusterRun } from "./cluster-run.ts";
 import type { Machine } from "./machines.ts";
+import { cursorOf } from "./sim-channel.ts";
 import { NO_FAULTS } from "./sim-etcd.ts";
 import type { SimPartition } from "./sim-partition.ts";
 import { KEYS } from "./sim-world.ts";
@@ -252,8 +253,10 @@ export class ClusterFaults {
   /** Segments go that all channels have finished. */
   private trim({ dataPath }: Machine): void {
     const { checks, world, clients } = this.run;
-    for (const [prefix, disk] of dataPath.partitions)
-      disk.trimTo(world.random.int(0, checks.histories.get(prefix)?.trimmableTo(clients.open) ?? 0));
+    for (const [prefix, disk] of dataPath.partitions) {
+      const finished = Math.min(cursorOf(disk), checks.histories.get(prefix)?.trimmableTo(clients.open) ?? 0);
+      disk.trimTo(world.random.int(0, finished));
+    }
   }
 
   private handOver({ broker, node, name }: Machine): void {

@@ -1,4 +1,5 @@
 import { CHANNEL_PREFIX } from "../../../src/cluster/replication/state/replica-state.ts";
+import type { SimDisk } from "./sim-disk.ts";
 import type { SimPartition } from "./sim-partition.ts";
 
 /** A consumer that has not finished a message for this long gets it again. */
@@ -26,8 +27,7 @@ export class SimChannel {
 
   constructor(private readonly partition: SimPartition) {
     const { disk } = partition;
-    const cursor = Number(disk.state.now.get(KEY)?.value.toString().slice(1) ?? 0);
-    this.floor = this.next = Math.max(disk.start, Math.min(cursor, disk.end));
+    this.floor = this.next = Math.max(disk.start, Math.min(cursorOf(disk), disk.end));
     // The leader before may have got its cursor to this replica only.
     this.savedFloor = -1;
   }
@@ -145,4 +145,9 @@ export class SimChannel {
       this.pump();
     });
   }
+}
+
+/** Below this, everything is finished, as a replica knows it. */
+export function cursorOf({ state }: SimDisk): number {
+  return Number(state.now.get(KEY)?.value.toString().slice(1) ?? 0);
 }
