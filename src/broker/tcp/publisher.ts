@@ -164,8 +164,7 @@ export class Publisher {
   prepareBatch(): CommandResult {
     const refused = this.auth?.checkPublish("MPUB", this.selected.nameBytes);
     if (refused !== undefined) return refused;
-    const partition = this.selected.openAny(this.key, "MPUB");
-    return partition instanceof TopicPartition || partition instanceof Elsewhere ? undefined : partition;
+    return this.selected.checkOpen("MPUB");
   }
 
   /** MPUB: publishes the messages that `batch` found in [from, to). */

@@ -86,6 +86,13 @@ export class SelectedTopic {
     return this.topic !== undefined && this.topic.settings.partitions > 1;
   }
 
+  /** Why nothing can be published to the selected topic, before it is said where it goes. A topic of this broker's alone is made if there is none. */
+  checkOpen(command: string): ProtocolError | undefined {
+    const { publishing } = this.services;
+    const refusal = publishing.forwarder === undefined ? this.openTopic() : publishing.leavingRefusal(this.client.inFlightCount > 0);
+    return refusal instanceof Error ? publishFailed(command, refusal) : undefined;
+  }
+
   /** The partition that a publish goes to which names none and has no key; or why nothing can be published to the selected topic. */
   openAny(key: string, command: string): TopicPartition | Elsewhere | ProtocolError {
     const { publishing } = this.services;

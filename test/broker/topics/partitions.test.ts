@@ -50,6 +50,22 @@ test("publishes go round the partitions, a batch stays together, and a key has i
   expect(topic.partitionOfKey(Buffer.from("The quick brown fox jumps over the lazy dog"))?.index).toBe(0x2e4ff723 % 3);
 });
 
+test("what clients publish goes round the partitions, whichever command they use", async () => {
+  await using server = InProcess.start();
+  const topic = server.broker.registry.topicWith("t", 4);
+  const client = await server.client();
+  const batch = "\0\0\0\x02\0\0\0\x011\0\0\0\x012";
+  for (const [line, body, count] of [
+    ["PUB t", "x", 1],
+    ["MPUB t", batch, 2],
+    ["DPUB t 0", "x", 1],
+  ] as const) {
+    const before = depths(topic);
+    for (let i = 0; i < 4; i++) expect(await client.call(line, body)).toBe("OK");
+    expect(depths(topic)).toEqual(before.map((depth) => depth + count));
+  }
+});
+
 test("a consumer gets the messages of all partitions, over a restart and a kill", async () => {
   const topic = start(4);
   topic.channel("c");
