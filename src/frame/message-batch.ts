@@ -29,7 +29,7 @@ const PART = 12;
 const NEXT = 13;
 
 /** Numbers of parts are below this. */
-const MAX_PARTS = 1024;
+const MAX_PARTS = 1025;
 /** The first message of each part while a batch is split, and how many there are. */
 const firsts = new Int32Array(MAX_PARTS);
 const counts = new Int32Array(MAX_PARTS);
@@ -159,7 +159,7 @@ export class MessageBatch {
     return this.fields[message * FIELDS + KEY_HASH] >>> 0;
   }
 
-  /** Says to which part a message belongs, for split(). @param part from 0 to 1023 */
+  /** Says to which part a message belongs, for split(). @param part from 0 to 1024 */
   setPart(message: number, part: number): void {
     this.fields[message * FIELDS + PART] = part;
   }

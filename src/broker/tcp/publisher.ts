@@ -10,6 +10,7 @@ import { batchMessages, type ForwardedMessages, manyMessages, oneMessage } from 
 import type { MessagePlace } from "../forwarding/forwarded-publish.ts";
 import { Elsewhere } from "../forwarding/place.ts";
 import { MAX_KEY_BYTES } from "../storage/idempotency/key-store.ts";
+import { MAX_PARTITIONS } from "../storage/metadata/partition-name.ts";
 import type { Publishing } from "../topics/publishing.ts";
 import type { Topic } from "../topics/topic.ts";
 import { TopicPartition } from "../topics/topic-partition.ts";
@@ -39,6 +40,8 @@ interface Acks {
 
 /** A batch of several partitions adds the index of each to its idempotency key. */
 const MAX_SPLIT_KEY_BYTES = MAX_KEY_BYTES - 5;
+/** Stands among the parts of a batch for those of its messages that any partition may get. */
+const ANY_PART = MAX_PARTITIONS;
 const KEY_TOO_LONG = fatal("E_INVALID", `MPUB_EXT idempotency key longer than ${MAX_SPLIT_KEY_BYTES} bytes`);
 
 /** Bytes of the number of messages at the start of a batch. */
@@ -293,7 +296,7 @@ export class Publisher {
     for (let i = 0; i < batch.count; i++) {
       const place = batch.hasKey(i) ? this.selected.openKeyed(keyless, places, batch.keyHash(i)) : keyless;
       if (!(place instanceof TopicPartition || place instanceof Elsewhere)) return place;
-      const part = place instanceof TopicPartition ? place.index : (place.partition ?? 0);
+      const part = place instanceof TopicPartition ? place.index : (place.partition ?? ANY_PART);
       batch.setPart(i, part);
       places.set(part, place);
     }

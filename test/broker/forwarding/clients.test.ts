@@ -9,7 +9,7 @@ import { encodedHeader } from "../../../src/frame/header.ts";
 import { murmur3 } from "../../../src/frame/murmur3.ts";
 import { traced, withHeader } from "../../behaviour/youzan/support/player.ts";
 import { InProcess, messages, numbers } from "../../support/in-process.ts";
-import type { RawClient } from "../../support/raw-client.ts";
+import { type RawClient, sized } from "../../support/raw-client.ts";
 import { until } from "../../support/server.ts";
 
 const PARTITIONS = 4;
@@ -154,12 +154,7 @@ test("a batch with keys goes to the leaders of its keys, each part with an idemp
   const items = keys.map((key) => withHeader(JSON.stringify({ "##key": key }), `of ${key}`));
   const count = Buffer.alloc(4);
   count.writeUInt32BE(items.length);
-  const sized = items.map((item) => {
-    const size = Buffer.alloc(4);
-    size.writeUInt32BE(item.length);
-    return Buffer.concat([size, item]);
-  });
-  client.command("MPUB_EXT t -1 id", Buffer.concat([count, ...sized]));
+  client.command("MPUB_EXT t -1 id", Buffer.concat([count, ...items.map(sized)]));
   await front.untilSent(PARTITIONS);
   const got = front.sent.map(({ uid, publish }) => {
     const { partition, key, messages: bytes } = publish;
@@ -180,6 +175,29 @@ test("a batch with keys goes to the leaders of its keys, each part with an idemp
   await front.untilSent(PARTITIONS + 1);
   front.sent[PARTITIONS]?.answer(DONE);
   expect(await texts(client, 1)).toEqual(["OK"]);
+});
+
+test("messages of a batch that have no key do not take those that have one along to any partition", async () => {
+  await using front = Front.start();
+  const client = await front.client({ message_headers: true });
+  const partitionOf = (key: string) => murmur3(Buffer.from(key), 0, key.length, 0) % PARTITIONS;
+  // They belong to the first partition, as what goes to any leader may seem to.
+  const keys = numbers(100).filter((key) => partitionOf(key) === 0);
+  const items = ["", ...keys.slice(0, 3), "", ""].map((key) =>
+    withHeader(key === "" ? "{}" : JSON.stringify({ "##key": key }), `of ${key}`),
+  );
+  const count = Buffer.alloc(4);
+  count.writeUInt32BE(items.length);
+  const body = Buffer.concat([count, ...items.map(sized)]);
+  const rounds = PARTITIONS + 1;
+  for (let round = 0; round < rounds; round++) client.command("MPUB_EXT t -1", body);
+  await front.untilSent(2 * rounds);
+  for (const { publish } of front.sent) {
+    const bodies = [...publish.messages.toString("latin1").matchAll(/of \d+/g)].map(([text]) => text);
+    if (bodies.length > 0) expect([publish.partition, bodies]).toEqual([0, keys.slice(0, 3).map((key) => `of ${key}`)]);
+  }
+  for (const { answer } of front.sent) answer(DONE);
+  expect(await texts(client, rounds)).toEqual(Array(rounds).fill("OK"));
 });
 
 test("with an idempotency key and nothing else to go by, a publish always goes to the same partition", async () => {
