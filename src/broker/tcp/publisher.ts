@@ -33,6 +33,9 @@ export interface PublisherServices {
   readonly turn: RemotePublishesParts["turn"];
 }
 
+/** Makes the answer to a publish of where it is. */
+type AnswerFrom = (place: MessagePlace) => Buffer;
+
 /** Where the acknowledgements of publishes wait for their commit. */
 interface Acks {
   add(pending: PendingPublish): void;
@@ -146,7 +149,7 @@ export class Publisher {
     const refused = this.auth?.checkPublish("PUB", this.selected.nameBytes);
     if (refused !== undefined) return refused;
     const partition = this.selected.openAny(this.key, "PUB");
-    if (partition instanceof Elsewhere) return this.publishElsewhere(partition, "PUB", () => oneMessage(NO_BYTES, bytes, from, to));
+    if (partition instanceof Elsewhere) return this.oneElsewhere(partition, "PUB", NO_BYTES, bytes, from, to);
     if (!(partition instanceof TopicPartition)) return partition;
     this.awaitAck(partition.topic, this.services.publishing.append(partition, this.key, bytes, from, to, this.client));
     return undefined;
@@ -157,7 +160,7 @@ export class Publisher {
     const refused = this.auth?.checkPublish("DPUB", this.selected.nameBytes);
     if (refused !== undefined) return refused;
     const partition = this.selected.openAny(this.key, "DPUB");
-    if (partition instanceof Elsewhere) return this.publishElsewhere(partition, "DPUB", () => oneMessage(NO_BYTES, bytes, from, to));
+    if (partition instanceof Elsewhere) return this.oneElsewhere(partition, "DPUB", NO_BYTES, bytes, from, to);
     if (!(partition instanceof TopicPartition)) return partition;
     this.awaitAck(partition.topic, this.services.publishing.defer(partition, this.key, bytes, from, to, this.deferMs, this.client));
     return undefined;
@@ -174,7 +177,7 @@ export class Publisher {
   publishBatch(bytes: Buffer, from: number, to: number): CommandResult {
     const { batch } = this;
     const partition = this.selected.openAny(this.key, "MPUB");
-    if (partition instanceof Elsewhere) return this.publishElsewhere(partition, "MPUB", () => manyMessages(bytes, from, to, batch.count));
+    if (partition instanceof Elsewhere) return this.manyElsewhere(partition, bytes, from, to, batch.count);
     if (!(partition instanceof TopicPartition)) return partition;
     const { publishing } = this.services;
     this.awaitAck(partition.topic, publishing.appendBatch(partition, this.key, bytes, from + COUNT_BYTES, to, batch.count, this.client));
@@ -208,7 +211,7 @@ export class Publisher {
     const partition = this.selected.openPartition(this.key, key);
     if (partition instanceof Elsewhere) {
       const traced = traceId === undefined ? undefined : this.tracedBy(traceId, to - from, textBytes);
-      return this.publishElsewhere(partition, "PUB", () => oneMessage(header, bytes, from, to), traced);
+      return this.oneElsewhere(partition, "PUB", header, bytes, from, to, traced);
     }
     if (!(partition instanceof TopicPartition)) return partition;
     const { publishing } = this.services;
@@ -222,7 +225,7 @@ export class Publisher {
   /** DPUB_EXT: publishes as publishTo(), after `deferMs`. */
   deferTo(header: Uint8Array, key: Uint8Array, bytes: Buffer, from: number, to: number): CommandResult {
     const partition = this.selected.openPartition(this.key, key);
-    if (partition instanceof Elsewhere) return this.publishElsewhere(partition, "DPUB", () => oneMessage(header, bytes, from, to));
+    if (partition instanceof Elsewhere) return this.oneElsewhere(partition, "DPUB", header, bytes, from, to);
     if (!(partition instanceof TopicPartition)) return partition;
     const { publishing } = this.services;
     this.awaitAck(partition.topic, publishing.defer(partition, this.key, bytes, from, to, this.deferMs, this.client, header));
@@ -232,7 +235,7 @@ export class Publisher {
   /** Publishes the `count` messages of a batch in [from, to), whose lengths were checked, to the selected partition. */
   publishBatchTo(bytes: Buffer, from: number, to: number, count: number): CommandResult {
     const partition = this.selected.openPartition(this.key);
-    if (partition instanceof Elsewhere) return this.publishElsewhere(partition, "MPUB", () => manyMessages(bytes, from, to, count));
+    if (partition instanceof Elsewhere) return this.manyElsewhere(partition, bytes, from, to, count);
     if (!(partition instanceof TopicPartition)) return partition;
     const { publishing } = this.services;
     this.awaitAck(partition.topic, publishing.appendBatch(partition, this.key, bytes, from + COUNT_BYTES, to, count, this.client));
@@ -244,7 +247,7 @@ export class Publisher {
     const partition = batch.hasKeys ? this.selected.openPartitionOf(this.key, batch.keyHash(0)) : this.selected.openPartition(this.key);
     if (partition instanceof Elsewhere) {
       const traced = traceId === undefined ? undefined : this.tracedBy(traceId, batch.bodyBytesOf(0), textBytes);
-      return this.publishElsewhere(partition, "PUB", () => batchMessages(batch, 0, 1, bytes), traced);
+      return this.batchElsewhere(partition, "PUB", batch, bytes, traced);
     }
     if (!(partition instanceof TopicPartition)) return partition;
     const answer = traceId === undefined ? undefined : new TracedAnswer(partition);
@@ -264,11 +267,10 @@ export class Publisher {
     if (batch.hasKeys) return this.publishByKeys(bytes, batch);
     const partition = this.selected.openPartition(this.key);
     if (partition instanceof Elsewhere) {
-      const { count } = batch;
       let bodyBytes = 0;
-      for (let i = 0; i < count; i++) bodyBytes += batch.bodyBytesOf(i);
-      const traced = isTraced ? this.tracedBy(0n, bodyBytes, 0, count) : undefined;
-      return this.publishElsewhere(partition, "MPUB", () => batchMessages(batch, 0, count, bytes), traced);
+      for (let i = 0; i < batch.count; i++) bodyBytes += batch.bodyBytesOf(i);
+      const traced = isTraced ? this.tracedBy(0n, bodyBytes, 0, batch.count) : undefined;
+      return this.batchElsewhere(partition, "MPUB", batch, bytes, traced);
     }
     if (!(partition instanceof TopicPartition)) return partition;
     const answer = isTraced ? new TracedAnswer(partition) : undefined;
@@ -292,18 +294,18 @@ export class Publisher {
     const { key } = this;
     const keyless = this.selected.openPartition(key, Buffer.from(key));
     if (!(keyless instanceof TopicPartition || keyless instanceof Elsewhere)) return keyless;
+    const { publishing } = this.services;
+    const { forwarder } = publishing;
     const places = new Map<number, TopicPartition | Elsewhere>();
     for (let i = 0; i < batch.count; i++) {
       const place = batch.hasKey(i) ? this.selected.openKeyed(keyless, places, batch.keyHash(i)) : keyless;
       if (!(place instanceof TopicPartition || place instanceof Elsewhere)) return place;
       const part = place instanceof TopicPartition ? place.index : (place.partition ?? ANY_PART);
       batch.setPart(i, part);
-      places.set(part, place);
+      if (forwarder !== undefined) places.set(part, place);
     }
     const parts = batch.split();
     if (parts.length > 1 && key.length > MAX_SPLIT_KEY_BYTES) return KEY_TOO_LONG;
-    const { publishing } = this.services;
-    const { forwarder } = publishing;
     // Before anything is published.
     for (const place of places.values()) {
       if (place instanceof Elsewhere && forwarder !== undefined && !this.remote.hasRoom(forwarder, place)) return WAIT;
@@ -311,7 +313,7 @@ export class Publisher {
     let appended = 0;
     const pending: PendingPublish[] = [];
     for (const { part, first, count } of parts) {
-      const partition = places.get(part) ?? keyless;
+      const partition = places.get(part) ?? (keyless instanceof TopicPartition ? keyless.topic.partition(part) : undefined) ?? keyless;
       const partKey = key === "" || parts.length === 1 ? key : `${key}/${part}`;
       if (partition instanceof TopicPartition) {
         pending.push(publishing.appendMessages(partition, partKey, bytes, batch, first, count, this.client));
@@ -327,11 +329,40 @@ export class Publisher {
     return undefined;
   }
 
+  // ---- what other brokers carry out. A function that keeps its arguments costs each of its calls: none of the above does.
+
+  private oneElsewhere(
+    place: Elsewhere,
+    command: PendingPublish["command"],
+    header: Uint8Array,
+    bytes: Buffer,
+    from: number,
+    to: number,
+    answer?: AnswerFrom,
+  ): CommandResult {
+    return this.publishElsewhere(place, command, () => oneMessage(header, bytes, from, to), answer);
+  }
+
+  private manyElsewhere(place: Elsewhere, bytes: Buffer, from: number, to: number, count: number): CommandResult {
+    return this.publishElsewhere(place, "MPUB", () => manyMessages(bytes, from, to, count));
+  }
+
+  private batchElsewhere(
+    place: Elsewhere,
+    command: PendingPublish["command"],
+    batch: MessageBatch,
+    bytes: Buffer,
+    answer?: AnswerFrom,
+  ): CommandResult {
+    return this.publishElsewhere(place, command, () => batchMessages(batch, 0, batch.count, bytes), answer);
+  }
+
+  /** @param messages called if there is room for them */
   private publishElsewhere(
     place: Elsewhere,
     command: PendingPublish["command"],
     messages: () => ForwardedMessages,
-    answer?: (place: MessagePlace) => Buffer,
+    answer?: AnswerFrom,
   ): CommandResult {
     const { forwarder } = this.services.publishing;
     if (forwarder === undefined || !this.remote.hasRoom(forwarder, place)) return WAIT;
@@ -343,7 +374,7 @@ export class Publisher {
   }
 
   /** What makes the answer to a publish with a trace id that is carried out elsewhere. */
-  private tracedBy(traceId: bigint, bodyBytes: number, textBytes: number, count = 1): (place: MessagePlace) => Buffer {
+  private tracedBy(traceId: bigint, bodyBytes: number, textBytes: number, count = 1): AnswerFrom {
     const isExtended = this.selected.isExtended;
     const sizeBytes = rawBytes(bodyBytes, textBytes, isExtended) + (count - 1) * rawBytes(0, 0, isExtended);
     return ({ partition, sequence, position }) => tracedFrame(partition, sequence, position, traceId, sizeBytes);
