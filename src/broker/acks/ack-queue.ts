@@ -68,13 +68,15 @@ export abstract class AckQueue<Ack, Client extends { readonly closed: boolean }>
   }
 
   /** Notes that an acknowledgement waits for more than its commit. @param at its index */
-  protected noteWait({ waitsFor, replicated = [] }: Committed, at: number): void {
+  protected noteWait(target: Committed, at: number): void {
+    const { waitsFor } = target;
     const number = this.removed + at + 1;
     if ((waitsFor & WAITS_FOR_SYNC) !== 0) this.syncUpTo = number;
     if ((waitsFor & (WAITS_FOR_REPLICAS | WAITS_FOR_LEADER)) === 0) return;
     this.replicasUpTo = number;
     // Each publish that another broker carries out is waited for by itself.
-    for (const one of replicated) if (waitsFor === WAITS_FOR_LEADER || !this.replicated.includes(one)) this.replicated.push(one);
+    for (const one of target.replicated ?? [])
+      if (waitsFor === WAITS_FOR_LEADER || !this.replicated.includes(one)) this.replicated.push(one);
   }
 
   /** The number of the last committed acknowledgement. */

@@ -134,11 +134,12 @@ export class GroupCommit {
     for (const acks of uncommitted) acks.onCommitted();
     for (const acks of uncommitted) if (!acks.closed) this.settleClient(acks, nowMs);
     for (const caller of callers) {
-      const { failure, waitsFor, replicated = [] } = caller.publish.target;
+      const { target } = caller.publish;
+      const { failure, waitsFor } = target;
       if (failure === undefined && waitsFor === 0) this.measure(caller.sinceMs, 1, nowMs);
       if (failure !== undefined) caller.reject(new PublishError(failure.message));
       else if ((waitsFor & WAITS_FOR_REPLICAS) !== 0)
-        this.callersForReplicas.add({ client: { closed: false }, waits: waitsOf(replicated), failure: undefined, caller });
+        this.callersForReplicas.add({ client: { closed: false }, waits: waitsOf(target.replicated ?? []), failure: undefined, caller });
       else if (waitsFor !== 0) this.callersForSync.push(caller);
       else caller.resolve();
     }
