@@ -7,6 +7,8 @@ import type { LinkEvent } from "./events.ts";
 const FIRST_RETRY_MS = 100;
 /** Clients that lost the same broker must not all come back at the same moment. */
 const JITTER = 0.3;
+/** Brokers that take whoever comes and hang up at once would otherwise be tried without a pause, each because of another one. */
+const HURRY_SPACING_MS = 1_000;
 
 /** Who uses a link. */
 export interface LinkOwner extends ConnectionOwner {
@@ -23,6 +25,7 @@ export class Link {
   private readonly stopper = new AbortController();
   private attempts = 0;
   private openedAtMs = 0;
+  private hurriedAtMs = Number.NEGATIVE_INFINITY;
   private retryTimer: Timer | undefined;
 
   constructor(
@@ -49,11 +52,15 @@ export class Link {
     if (!this.isStopped) this.retry();
   }
 
-  /** Connects now, if it waits: the broker may do now what it refused. */
+  /** Connects now, if it waits: the broker may do now what it refused. Once a second at most. */
   hurry(): void {
+    const { clock } = this.settings;
+    const nowMs = clock.steadyMs();
+    if (nowMs - this.hurriedAtMs < HURRY_SPACING_MS) return;
+    this.hurriedAtMs = nowMs;
     this.attempts = 0;
     if (this.retryTimer === undefined) return;
-    this.settings.clock.cancel(this.retryTimer);
+    clock.cancel(this.retryTimer);
     this.retryTimer = undefined;
     void this.connect();
   }

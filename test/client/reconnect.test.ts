@@ -106,3 +106,33 @@ test("a connection that is lost in the moment of its last handshake is made agai
   expect(events.slice(0, 2)).toEqual(["broker-found", "connect-failed"]);
   await producer.close();
 });
+
+test("two brokers that take subscriptions and hang up are not tried as fast as they can be reached", async () => {
+  const clock = new SimulatedClock(0);
+  using one = new RecordingBroker();
+  using other = new RecordingBroker();
+  const brokers = [one, other];
+  const consumer = new Consumer({ topic: "t", channel: "c", brokers: brokers.map(({ address }) => address), clock });
+  void consumer.run(() => {});
+  let hungUp = 0;
+  let turns = 0;
+  // The clock stands still, but for its turns.
+  const timer = setInterval(() => {
+    turns++;
+    clock.endTurn();
+    for (const broker of brokers) {
+      if (broker.commands.at(-1)?.startsWith("RDY") !== true) continue;
+      broker.commands.length = 0;
+      broker.cut();
+      hungUp++;
+    }
+  }, 1);
+  await until("both were tried", () => hungUp > 1);
+  const since = turns;
+  await until("there was time for many more attempts", () => turns > since + 200);
+  clearInterval(timer);
+  expect(hungUp).toBeLessThan(8);
+  const closing = consumer.close();
+  clock.advance(60_000);
+  await closing;
+});
