@@ -1,4 +1,5 @@
 import type { Timer } from "../../base/clock.ts";
+import { StartError } from "../../base/start-error.ts";
 import { withoutDefaults } from "../../broker/storage/metadata/topic-settings.ts";
 import type { Topic } from "../../broker/topics/topic.ts";
 import type { TopicPartition } from "../../broker/topics/topic-partition.ts";
@@ -58,9 +59,21 @@ export class MemberPartitions {
   constructor(private readonly parts: MemberPartitionsParts) {
     const { broker, clock, errors } = parts;
     this.memories = new ReplicaMemories(broker.metadata, clock, errors);
-    for (const partition of [...broker.registry.partitions]) {
+    const earlier = [...broker.registry.partitions].flatMap((partition) => {
       const memory = this.memoryOfEarlier(partition);
-      if (memory !== undefined) this.add(partition, memory);
+      return memory === undefined ? [] : [{ partition, memory }];
+    });
+    this.noteLosses(earlier);
+    for (const { partition, memory } of earlier) this.add(partition, memory);
+  }
+
+  /** What this start has found the next one may not find. */
+  private noteLosses(earlier: readonly { readonly partition: TopicPartition; readonly memory: StoredMemory }[]): void {
+    const lossy = earlier.filter(({ partition, memory }) => memory.isWhole && this.mayLack(partition));
+    try {
+      this.memories.ceaseToBeWhole(lossy.map(({ memory }) => memory));
+    } catch (error) {
+      throw new StartError(`cannot note that replicas may have lost messages: ${(error as Error).message}`);
     }
   }
 
@@ -108,17 +121,21 @@ export class MemberPartitions {
   // ---- earlier runs
 
   /** What is remembered of a partition of an earlier run; undefined: it is this broker's alone. */
-  private memoryOfEarlier({ id, fsync, name, ephemeral, log }: TopicPartition): StoredMemory | undefined {
+  private memoryOfEarlier({ id, ephemeral, log }: TopicPartition): StoredMemory | undefined {
     const epoch = log.files?.epoch ?? 0;
     const row = this.memories.earlier(id) ?? (epoch > 0 ? { topicId: id, uid: "", epoch, isWhole: false } : undefined);
-    if (row === undefined || ephemeral) return undefined;
+    return row === undefined || ephemeral ? undefined : this.memories.of({ ...row, epoch: Math.max(row.epoch, epoch) });
+  }
+
+  /** Whether its log may lack what the run before had told others. */
+  private mayLack({ id, fsync, name, log }: TopicPartition): boolean {
     const { states, broker } = this.parts;
     const { notes, registry } = broker;
     // The kernel still has what a process wrote that was killed.
-    const isKept = fsync || notes.lastRun === "clean" || notes.lastRun === "killed";
+    const isWritten = (notes.lastRun === "clean" || notes.lastRun === "killed") && this.memories.earlier(id)?.wasCut !== true;
+    const isKept = fsync || isWritten;
     const isLost = log.files?.isNew === true || (log.files?.syncs.savedSequence ?? 0) > log.next;
-    const isDamaged = isLost || registry.corruptRegionsIn(name) > 0 || log.files?.isSound === false || states.damaged.has(log.prefix);
-    return this.memories.of({ ...row, isWhole: row.isWhole && isKept && !isDamaged });
+    return !isKept || isLost || registry.corruptRegionsIn(name) > 0 || log.files?.isSound === false || states.damaged.has(log.prefix);
   }
 
   private add(partition: TopicPartition, memory: StoredMemory): MemberPartition {

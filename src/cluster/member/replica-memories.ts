@@ -23,6 +23,10 @@ export class StoredMemory implements ReplicaMemory {
     this.memories.saveSoon(this);
   }
 
+  ceasedToBeWhole(): void {
+    if (this.isWhole) this.memories.ceaseToBeWhole([this]);
+  }
+
   saveEpoch(epoch: number): void {
     if (epoch > this.epoch) this.memories.saveEpochs(new Map([[this, epoch]]));
   }
@@ -69,6 +73,20 @@ export class ReplicaMemories {
     if (newer.length === 0) return;
     this.metadata.changeAll(() => this.rows.save(newer.map(([memory, epoch]) => ({ ...memory.row, epoch }))), true);
     for (const [memory, epoch] of newer) memory.epoch = epoch;
+  }
+
+  /**
+   * What their logs lack was found out once: the next start may see nothing of it.
+   *
+   * @throws what the metadata store throws; nothing has changed then. Else it is on the disk when this returns
+   */
+  ceaseToBeWhole(memories: readonly StoredMemory[]): void {
+    if (memories.length === 0) return;
+    this.metadata.changeAll(() => this.rows.save(memories.map(({ row }) => ({ ...row, isWhole: false }))), true);
+    for (const memory of memories) {
+      memory.isWhole = false;
+      this.waiting.delete(memory);
+    }
   }
 
   /** That one is whole may be forgotten by a power cut: it catches up again then. */

@@ -47,6 +47,8 @@ export interface ReplicaMemory {
   readonly isWhole: boolean;
   /** It has caught up with a leader, or nobody has more. */
   becameWhole(): void;
+  /** The log may lack what others rely on. That is on the disk when this returns. @throws the kernel's error */
+  ceasedToBeWhole(): void;
   /** It is on the disk when this returns. @throws the kernel's error */
   saveEpoch(epoch: number): void;
 }

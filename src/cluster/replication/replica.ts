@@ -292,7 +292,15 @@ export class Replica {
 
   /** The log lacks what others may rely on. @returns whether this broker is out of the in-sync set */
   private lost(): boolean {
+    const { memory, name } = this.partition;
     this.isWhole = false;
+    try {
+      memory.ceasedToBeWhole();
+    } catch (error) {
+      // After a restart it would seem to have everything.
+      this.parts.errors.error(`PARTITION(${name}): cannot note that messages are gone: ${(error as Error).message}`);
+      return false;
+    }
     this.leaveUnlessWhole();
     return this.stored?.value.inSync.includes(this.parts.uid) === false;
   }

@@ -37,6 +37,10 @@ export class SimLog implements ReplicaLog {
       becameWhole: () => {
         disk.isWhole = true;
       },
+      ceasedToBeWhole: () => {
+        this.maybeFail();
+        disk.isWhole = false;
+      },
     };
   }
 

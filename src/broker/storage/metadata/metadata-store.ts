@@ -8,6 +8,7 @@ import { makeEmptyFile, systemDisk } from "../disk/disk.ts";
 import type { Retention } from "../log/retention.ts";
 import { ChannelSettingsTable } from "./channel-settings-table.ts";
 import { METADATA_FILE } from "./metadata-backup.ts";
+import { noteCut } from "./replica-rows.ts";
 import { type ChannelRow, readChannels, readTopics, sealChannel, sealHeld, sealTopic, type TopicRow } from "./rows.ts";
 import { RunRecord } from "./run-record.ts";
 import { createTables, FORMAT_VERSION, formatVersion, PARTITIONS_FORMAT, raiseFormat } from "./schema.ts";
@@ -99,7 +100,7 @@ export class MetadataStore {
     this.numbers = new TopicNumbers(this.database, ballast, random);
     this.topicSettings = new TopicSettingsTable(this.database);
     this.channelSettings = new ChannelSettingsTable(this.database);
-    this.run = new RunRecord(this.database, ballast, bootId, this.syncedProgress);
+    this.run = new RunRecord(this.database, ballast, bootId, this.syncedProgress, () => noteCut(this.database));
     this.saveChannel = this.database.prepare(
       "UPDATE channels SET paused = ?, void_before = ?, requeues_void_before = ?, floor = ?, progress = ?, seal = ? WHERE id = ?",
     );

@@ -11,6 +11,18 @@ export interface ReplicaRow {
   readonly epoch: number;
   /** The log has all that others may rely on, but for what the last power cut or damage has taken. */
   readonly isWhole: boolean;
+  /** The power was cut since it was noted that the log has that. */
+  readonly wasCut?: boolean;
+}
+
+/** What `whole` says in the store. */
+const LACKING = 0;
+const WHOLE = 1;
+const WHOLE_BEFORE_CUT = 2;
+
+/** The power was cut, which the next start would not see. To be called as a part of a transaction. */
+export function noteCut(database: Database): void {
+  database.query("UPDATE replicas SET whole = ? WHERE whole = ?").run(WHOLE_BEFORE_CUT, WHOLE);
 }
 
 /**
@@ -27,8 +39,8 @@ export class ReplicaRows {
       "isWhole"
     > & { whole: number; seal: number })[];
     return rows.map(({ topicId, uid, epoch, whole, seal }) => {
-      const row = { topicId, uid, epoch, isWhole: whole === 1 };
-      return seal === sealOf(row) ? row : { topicId, uid: "", epoch: 0, isWhole: false };
+      const row = { topicId, uid, epoch, isWhole: whole !== LACKING };
+      return seal === sealOf(row) ? { ...row, wasCut: whole === WHOLE_BEFORE_CUT } : { topicId, uid: "", epoch: 0, isWhole: false };
     });
   }
 
@@ -36,7 +48,7 @@ export class ReplicaRows {
   save(rows: Iterable<ReplicaRow>): void {
     const insert = this.database.query("INSERT OR REPLACE INTO replicas (topic_id, uid, epoch, whole, seal) VALUES (?, ?, ?, ?, ?)");
     raiseFormat(this.database, REPLICAS_FORMAT);
-    for (const row of rows) insert.run(row.topicId, row.uid, row.epoch, row.isWhole ? 1 : 0, sealOf(row));
+    for (const row of rows) insert.run(row.topicId, row.uid, row.epoch, row.isWhole ? WHOLE : LACKING, sealOf(row));
   }
 }
 

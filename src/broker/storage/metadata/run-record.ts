@@ -55,6 +55,8 @@ export class RunRecord {
     private readonly ballast: Ballast,
     private readonly bootId: string,
     private readonly syncedProgress: SyncedProgress,
+    /** Called as a part of a transaction when the power was cut, or may have been. */
+    private readonly noteCut: () => void,
   ) {}
 
   /**
@@ -73,7 +75,10 @@ export class RunRecord {
     // Before the end of the last run is forgotten: a kill of this one must not make the rows count that a power cut made void.
     this.database.transaction(() => {
       if (lastRunOf === "clean") this.syncedProgress.dropAll();
-      else if (lastRunOf !== "killed") this.syncedProgress.restore();
+      else if (lastRunOf !== "killed") {
+        this.syncedProgress.restore();
+        this.noteCut();
+      }
     })();
     this.save(false);
     const save = (name: string, bytes: number | undefined) => {
