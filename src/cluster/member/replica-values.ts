@@ -19,7 +19,7 @@ export class ReplicaValues implements StateValues {
   constructor(
     private readonly clock: Pick<Clock, "callAfterTurn">,
     private readonly stored: ReplicaState,
-    private readonly replica: () => Replica | undefined,
+    private readonly replica: () => Pick<Replica, "leading" | "hasState"> | undefined,
   ) {
     this.state = {
       ...stored,
@@ -73,14 +73,23 @@ export class ReplicaValues implements StateValues {
     }
   }
 
-  /** While another broker leads: the first sequence that channels may need, as it was at the last review. @param start of the log */
+  /**
+   * While another broker leads: the first sequence that channels may need, as it was at the last review. All may be needed as long as it is
+   * not known which channels the leader has.
+   *
+   * @param start of the log
+   */
   keptFrom(start: number): number {
-    return Math.max(start, this.keptSequence ?? start);
+    return this.isComplete ? Math.max(start, this.keptSequence ?? start) : start;
+  }
+
+  private get isComplete(): boolean {
+    return this.replica()?.hasState === true;
   }
 
   /** Looks for that sequence. @returns whether it is another one */
   review(): boolean {
-    if (!this.hasChanged) return false;
+    if (!this.hasChanged || !this.isComplete) return false;
     this.hasChanged = false;
     const before = this.keptSequence;
     this.keptSequence = this.lowestNeeded();

@@ -109,6 +109,11 @@ export class Replica {
     };
   }
 
+  /** Whether what goes along with its messages is all here that its leader has told so far. */
+  get hasState(): boolean {
+    return this.role instanceof Leader || (this.role instanceof Follower && this.role.state.number >= 0);
+  }
+
   /** Whether messages of an ordered partition may be handed out here now. */
   get mayHandOut(): boolean {
     return this.leading?.mayHandOut === true;
