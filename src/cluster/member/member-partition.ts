@@ -99,36 +99,64 @@ export class MemberPartition implements ReplicaHost {
   onRole(role: Role): void {
     const isAgain = this.newest === role;
     this.newest = role;
-    const { partition, replicated, parts } = this;
+    const { replicated } = this;
     const leads = role.name === "leader";
     if (replicated.leads === leads) return;
-    if (leads && !parts.broker.channelKeeper.canTakeUp(partition, this.values)) return this.tryAgain(role, isAgain);
-    replicated.leads = leads;
-    if (leads) replicated.accept();
-    else replicated.refuse(LOST);
-    if (!leads) this.attempt(() => parts.broker.channelKeeper.putAway(partition));
-    partition.topic.servingChanged();
-    parts.broker.registry.observer?.leaderChanged(partition);
-    if (leads) this.attempt(() => parts.broker.channelKeeper.takeUp(partition, this.values, this.channels));
+    if (!leads) this.setLeads(false);
+    else if (!this.takeUp(isAgain)) return this.tryAgain(role);
     this.onChanged(this);
   }
 
-  /** What channels need first is damaged or cannot be read: it is read from another replica. Until then nothing is served. */
-  private tryAgain(role: Role, isAgain: boolean): void {
-    if (!isAgain)
-      this.parts.broker.logger.warn(`PARTITION(${this.name}): cannot serve before damaged messages are read from another replica`);
+  /** @returns false: nothing is served */
+  private takeUp(isAgain: boolean): boolean {
+    const { partition, parts, values } = this;
+    const { channelKeeper, logger } = parts.broker;
+    let [isReadable, isUp] = [false, false];
+    const didNotFail = this.attempt(() => {
+      isReadable = channelKeeper.canTakeUp(partition, values);
+      if (!isReadable) return;
+      isUp = true;
+      this.setLeads(true);
+      channelKeeper.takeUp(partition, values, this.channels);
+    });
+    if (didNotFail && !isReadable && !isAgain)
+      logger.warn(`PARTITION(${this.name}): cannot serve before damaged messages are read from another replica`);
+    if (didNotFail) return isReadable;
+    // Without all of its channels it must not be served: one that is made anew would begin at the end.
+    if (isUp) this.setLeads(false);
+    // Another broker's disk may be better.
+    if (isAgain) this.replica?.handOver(undefined, HAND_OVER_MS, () => {});
+    return false;
+  }
+
+  private setLeads(leads: boolean): void {
+    const { partition, replicated, parts } = this;
+    replicated.leads = leads;
+    if (leads) replicated.accept();
+    else {
+      replicated.refuse(LOST);
+      this.attempt(() => parts.broker.channelKeeper.putAway(partition));
+    }
+    partition.topic.servingChanged();
+    parts.broker.registry.observer?.leaderChanged(partition);
+  }
+
+  /** Until what channels need can be read, or another broker leads, nothing is served. */
+  private tryAgain(role: Role): void {
     this.parts.clock.callAfter(AGAIN_MS, () => {
       if (this.newest === role) this.onRole(role);
     });
   }
 
-  /** Who leads changes whatever the disk does. */
-  private attempt(action: () => void): void {
+  /** Who leads changes whatever the disk does. @returns whether nothing failed */
+  private attempt(action: () => void): boolean {
     try {
       action();
+      return true;
     } catch (error) {
       const { topic } = this.partition;
-      this.parts.broker.logger.error(`PARTITION(${this.name}): its channels: ${(error as Error).message}`, { topic: topic.name });
+      this.parts.errors.error(`PARTITION(${this.name}): its channels: ${(error as Error).message}`, { topic: topic.name });
+      return false;
     }
   }
 

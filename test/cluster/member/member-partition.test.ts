@@ -1,0 +1,60 @@
+import { afterEach, expect, test } from "bun:test";
+import { RateLimitedLog } from "../../../src/base/rate-limited-log.ts";
+import { NO_BALLAST } from "../../../src/broker/storage/disk/ballast.ts";
+import { MemberPartition } from "../../../src/cluster/member/member-partition.ts";
+import { ReplicaMemories } from "../../../src/cluster/member/replica-memories.ts";
+import { StateStore } from "../../../src/cluster/replication/state/state-store.ts";
+import { removeFolder, temporaryFolder } from "../../support/in-process.ts";
+import { TimedBroker } from "../../support/timed-broker.ts";
+
+const ends: (() => void | Promise<void>)[] = [];
+afterEach(async () => {
+  for (const end of ends.splice(0)) await end();
+});
+
+/** A broker with a topic that becomes a replica, whose metadata store fails when it is told to. */
+function open() {
+  const timed = new TimedBroker();
+  const folder = temporaryFolder();
+  const { broker, clock, log } = timed;
+  const states = new StateStore(folder, clock, NO_BALLAST);
+  ends.push(async () => {
+    await timed.end();
+    states.close();
+    removeFolder(folder);
+  });
+  const errors = new RateLimitedLog(log, () => clock.steadyMs());
+  return { timed, broker, clock, parts: { broker, uid: "u", clock, errors, states }, errors };
+}
+
+test("a leader that cannot take up its channels serves nothing, and tries again", async () => {
+  const { timed, broker, clock, parts, errors } = open();
+  const { topic } = timed;
+  topic.channel("c");
+  await timed.publish("1");
+  const [partition] = topic.partitions;
+  const memories = new ReplicaMemories(broker.metadata, clock, errors);
+  const memory = memories.of({ topicId: partition.id, uid: "t", epoch: 1, isWhole: true });
+  let isFailing = true;
+  const channelKeeper: typeof broker.channelKeeper = Object.create(broker.channelKeeper, {
+    takeUp: {
+      value: (...given: Parameters<typeof broker.channelKeeper.takeUp>) => {
+        if (isFailing) throw new Error("disk I/O error");
+        broker.channelKeeper.takeUp(...given);
+      },
+    },
+  });
+  const member = new MemberPartition(
+    { ...parts, broker: Object.create(broker, { channelKeeper: { value: channelKeeper } }) },
+    partition,
+    memory,
+    () => {},
+  );
+  member.onRole({ name: "leader", epoch: 2 });
+  expect([member.replicated.leads, partition.serving, topic.channels.size]).toEqual([false, false, 0]);
+  expect(timed.log.lines.join()).toContain("its channels: disk I/O error");
+  isFailing = false;
+  clock.advance(1_000);
+  expect([member.replicated.leads, partition.serving, [...topic.channels.keys()]]).toEqual([true, true, ["c"]]);
+  expect(topic.channel("c").partitions[0]?.floor).toBe(0);
+});
