@@ -124,10 +124,20 @@ export class StateRecovery implements EntryOwner {
     // First the entries: the numbers that rows name are theirs.
     const ids = new Map(rows.map(({ name, id }) => [name, id]));
     for (const one of kept) this.stage(one, ids.get(one.entry.channel) ?? 0);
-    for (const row of rows) restoreChannel(this.parts, this.parts.registry, partition, row, () => {});
+    const ahead: string[] = [];
+    for (const row of rows) restoreChannel(this.parts, this.parts.registry, partition, row, () => ahead.push(row.name));
+    for (const name of ahead) this.goBack(name);
     for (const { entry } of kept) this.skip(entry);
     this.save();
     this.parts.turn.schedule();
+  }
+
+  /** The log lacks messages that a channel has had. Others get their sequences, which whoever leads next must not take for finished. */
+  private goBack(channel: string): void {
+    const part = this.partition.channels.get(channel);
+    if (part === undefined) return;
+    this.state.saveChannel(channelRow(part));
+    part.markUnsaved();
   }
 
   private restoreTopic(channels: readonly [string, ChannelState][], numberOf: (bound: number) => number): void {

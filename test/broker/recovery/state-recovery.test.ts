@@ -306,3 +306,23 @@ test("in a channel with an order, the next message is delivered once replicas kn
   change(one, other);
   expect(other.consume(other.topic.channel("c")).received).toEqual([{ body: "3", attempts: 1 }]);
 });
+
+test("a channel that is ahead of a log which lost messages goes back, also for the leader after this one", async () => {
+  const { one, other, shared } = pair();
+  const third = new Side(shared);
+  sides.push(third);
+  const channel = one.topic.channel("c");
+  for (let i = 0; i < 6; i++) await one.put(`${i}`);
+  const collector = one.consume(channel);
+  const [part] = channel.partitions;
+  for (let i = 0; i < 6; i++) part.finish(collector, i);
+  one.settle();
+  // The other one was the last of the in-sync set, and a power cut has taken half of its log.
+  other.copy(one);
+  other.replica.truncateTo(3);
+  one.follow();
+  other.lead();
+  for (let i = 0; i < 3; i++) await other.put(`new ${i}`);
+  change(other, third);
+  expect(third.consume(third.topic.channel("c")).bodies).toEqual(["new 0", "new 1", "new 2"]);
+});
