@@ -122,16 +122,17 @@ export class ReplicatedPartition implements Replicated {
 
   /**
    * Removes the messages from a sequence on, with the idempotency keys that were given with them: a new leader does not have them. No
-   * channel has been given any.
+   * channel that is here has been given any. A leader that was the last one in sync may have lost what this broker has released before.
    *
-   * @throws RangeError for a sequence below those that were released, or that the log does not reach; Error while publishes to it are
-   *   accepted; what disk and metadata store throw: a later call goes on
+   * @throws RangeError for a sequence below those that were released to channels that are here, or that the log does not reach; Error while
+   *   publishes to it are accepted; what disk and metadata store throw: a later call goes on
    */
   truncateTo(sequence: number): void {
     const { partition, parts } = this;
     const { log, id } = partition;
     if (this.replicaFailure === undefined) throw new Error(`${partition.name} accepts publishes`);
-    if (sequence < Math.max(partition.released, log.startSequence) || sequence > log.committedNext)
+    const given = partition.channels.size === 0 ? 0 : partition.released;
+    if (sequence < Math.max(given, log.startSequence) || sequence > log.committedNext)
       throw new RangeError(`cannot truncate ${partition.name}, which is released up to ${partition.released}, to ${sequence}`);
     // A start that finds a higher one than the log reaches takes the messages between for lost, and skips their sequences.
     if ((log.files?.syncs.savedSequence ?? 0) > sequence) parts.metadata.changeAll(() => parts.metadata.saveSynced(id, sequence), true);
@@ -139,6 +140,7 @@ export class ReplicatedPartition implements Replicated {
     parts.keys.voidFrom(id, sequence, parts.turn.agingMs);
     log.truncateTo(sequence);
     // Other messages will have these sequences.
+    if (partition.released > sequence) partition.goesOnAt(sequence);
     partition.releasable = Math.min(partition.releasable, sequence);
     log.files?.syncs.onSaved(sequence);
     for (const channel of partition.channels.values()) channel.backlog.unskipFrom(sequence);
@@ -161,6 +163,6 @@ export class ReplicatedPartition implements Replicated {
     partition.deferredPublishes.onTruncated(start);
     log.restartAt(sequence, position);
     log.files?.syncs.onSaved(Math.min(start, sequence));
-    partition.restartedAt(sequence);
+    partition.goesOnAt(sequence);
   }
 }

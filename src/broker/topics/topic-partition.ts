@@ -432,8 +432,8 @@ export class TopicPartition implements Committed {
     for (const channel of this.channels.values()) channel.markDirty();
   }
 
-  /** Its log has no messages, and goes on at a sequence. */
-  restartedAt(sequence: number): void {
+  /** Its log ends at a sequence, and had released more. */
+  goesOnAt(sequence: number): void {
     this.released = this.releasable = sequence;
     this.releasedPosition = this.log.committedEnd;
   }

@@ -80,6 +80,10 @@ export class Follower {
       if (!restarts && log.start > needed && log.end > log.start) return this.copy(start);
       // An epoch that begins at the end has no messages yet, and may be one that the leader does not know.
       const newest = log.epochs().at(-1);
+      if (to < Math.min(this.highWatermark, log.end))
+        this.parts.errors.error(
+          `PARTITION(${this.partition.name}): messages ${to} to ${this.highWatermark - 1} are removed: they were acknowledged, and the leader has lost them`,
+        );
       if (restarts) log.restartAt(to);
       else if (to < log.end || (newest !== undefined && newest.firstSequence >= to)) log.truncateTo(to);
       if (log.end !== to) throw new CommitRunError(`the log ends at ${log.end}, and the leader goes on at ${to}`);

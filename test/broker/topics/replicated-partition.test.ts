@@ -152,6 +152,30 @@ test("a truncated partition has lost the messages, their keys and what channels 
   expect(bodiesOf(timed.topic.partitions[0] as TopicPartition)).toEqual(["a", "b", "d", "k3"]);
 });
 
+test("where no channel is, what was released before is truncated too if the leader has lost it", async () => {
+  const { partition, replica } = start();
+  const outcomes: string[] = [];
+  for (const body of ["a", "b", "c"]) publish(outcomes, body);
+  replica.release(3);
+  await turn();
+  replica.leads = false;
+  replica.refuse(NOT_LEADER);
+  expect(() => replica.truncateTo(1)).toThrow(RangeError);
+  timed.broker.channelKeeper.putAway(partition);
+  replica.truncateTo(1);
+  expect([bodiesOf(partition), partition.released, partition.releasable, partition.depth]).toEqual([["a"], 1, 1, 0]);
+  replica.leads = true;
+  replica.accept();
+  publish(outcomes, "d");
+  await turn();
+  replica.release(2);
+  await turn();
+  expect([outcomes, bodiesOf(partition)]).toEqual([
+    ["a", "b", "c", "d"],
+    ["a", "d"],
+  ]);
+});
+
 test("publishes of the turn in which the partition is truncated are refused", async () => {
   const { partition, replica } = start();
   const outcomes: string[] = [];
