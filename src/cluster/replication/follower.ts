@@ -68,9 +68,12 @@ export class Follower {
     this.peer?.send({ kind: "follow", partition: number, epoch: this.epoch, ask: ++this.ask, start, end, epochs: log.epochs() });
   }
 
-  /** The leader says that it leads. An ask that came to it before may have been lost. */
+  /**
+   * The leader says that it leads, which it says before it answers any ask. It has lost what this one asked before, or has forgotten it, as
+   * this replica was removed in its eyes and came back.
+   */
   announced(): void {
-    if (!this.isFollowing) this.begin();
+    this.begin();
   }
 
   onPart({ ask, to, restarts, end, start, needed }: Part): void {

@@ -75,3 +75,21 @@ test("a broker that stops is replaced without a pause, and does not come back by
   expect(partitionOf(before).role.name).toBe("out");
   expect(cluster.publishMs()).toBeLessThan(50);
 });
+
+test("a replica that was removed and came back while its leader did not hear of it is taken in by that leader", () => {
+  const cluster = new ThreeBrokers();
+  const { etcd, time } = cluster.world;
+  const leader = cluster.leader as SimBroker;
+  const follower = cluster.brokers.find((broker) => broker !== leader) as SimBroker;
+  etcd.cutOff(leader.node.name);
+  cluster.changeRecord(({ replicas, inSync }) => ({
+    replicas: replicas.filter((uid) => uid !== follower.uid),
+    inSync: inSync.filter((uid) => uid !== follower.uid),
+  }));
+  cluster.until("it has nothing", () => follower.partitions.size === 0);
+  cluster.changeRecord(() => ({ replicas: UIDS }));
+  cluster.until("it follows", () => follower.partitions.size === 1 && partitionOf(follower).role.name === "follower");
+  time.advance(500);
+  etcd.heal(leader.node.name);
+  cluster.until("all are in sync", () => cluster.inSync.length === UIDS.length);
+});

@@ -1,4 +1,4 @@
-import { SHAPES } from "../../../src/cluster/state/records.ts";
+import { type PartitionRecord, SHAPES } from "../../../src/cluster/state/records.ts";
 import { SimDataPath } from "./data-path.ts";
 import { type BrokerWatch, SimBroker, type SimSite } from "./sim-broker.ts";
 import { SETTINGS } from "./sim-lookup.ts";
@@ -47,6 +47,15 @@ export class ThreeBrokers implements BrokerWatch {
   get inSync(): readonly string[] {
     const record = SHAPES.partitions.read(this.world.etcd.store.entries.get(PARTITION_KEY)?.value ?? "");
     return record instanceof Error ? [] : record.inSync;
+  }
+
+  /** An operator changes the partition's record. */
+  changeRecord(change: (record: PartitionRecord) => Partial<PartitionRecord>): void {
+    const { etcd } = this.world;
+    const record = SHAPES.partitions.read(etcd.store.entries.get(PARTITION_KEY)?.value ?? "");
+    if (record instanceof Error) throw record;
+    etcd.store.txn([], [{ put: PARTITION_KEY, value: SHAPES.partitions.write({ ...record, ...change(record) }) }], []);
+    etcd.changed();
   }
 
   until(what: string, condition: () => boolean): void {
