@@ -287,10 +287,25 @@ export class ClusterFaults {
     const isRunning = random.chance(0.5);
     if (!isRunning) this.run.machines.stop(machine, this.run.site, false);
     this.lossMs = this.run.world.time.nowMs;
-    const disks = [...machine.dataPath.partitions.values()];
-    if (disks.length > 0) random.pick(disks).flipBit(random, isRunning);
+    const partitions = [...machine.dataPath.partitions];
+    if (partitions.length > 0) {
+      const [prefix, disk] = random.pick(partitions);
+      disk.flipBit(random, isRunning ? this.endElsewhere(machine, prefix) : undefined);
+    }
     this.run.world.note(`${machine.name} has a damaged message${isRunning ? ", and does not know it" : ""}`);
     if (!isRunning) this.bootLater(machine);
+  }
+
+  /**
+   * Others have what is below. A message that is damaged while nobody else has it is lost with the one disk that it was on, and the broker may
+   * not know that when it is alone in sync and acknowledges it.
+   */
+  private endElsewhere({ dataPath, broker }: Machine, prefix: number): number {
+    const { machines, checks } = this.run;
+    const partition = broker?.partitions.get(prefix);
+    const { inSync = [] } = (partition && checks.recordOf(partition.name)) ?? {};
+    const others = inSync.flatMap((uid) => (uid === dataPath.uid ? [] : (machines.dataPaths.get(uid)?.partitions.get(prefix) ?? [])));
+    return Math.max(0, ...others.map(({ isWhole, end, synced, durability }) => (!isWhole ? 0 : durability === "fsync" ? synced : end)));
   }
 
   private slowOrFull({ dataPath: { faults }, name }: Machine): void {

@@ -60,9 +60,10 @@ export class SimDisk {
     return at < 0 || at >= found.commit.count ? undefined : bytesOf(found).readDoubleBE(at * MESSAGE_BYTES);
   }
 
-  /** What was published at once, by its first message. */
+  /** What was published at once, by its first message, also where that is damaged: brokers keep the keys of messages beside their logs. */
   *publishes(): Generator<{ first: number; end: number }> {
-    for (const { commit, bytes } of this.commits) yield { first: bytes.readDoubleBE(0), end: commit.firstSequence + commit.count };
+    for (const { commit, bytes, was = bytes } of this.commits)
+      yield { first: was.readDoubleBE(0), end: commit.firstSequence + commit.count };
   }
 
   /** The power goes: of what was not synced, any part may be gone, and the last commit that is left may be torn. */
@@ -88,11 +89,10 @@ export class SimDisk {
     return this.commits.findLast(({ commit }) => commit.firstSequence <= sequence)?.commit.firstSequence ?? sequence;
   }
 
-  /** A bit of something that was written before is another one. @param isOld of something that is on the disk */
-  flipBit(random: Random, isOld: boolean): void {
-    const count = isOld
-      ? this.commits.filter(({ commit }) => commit.firstSequence + commit.count <= this.synced).length
-      : this.commits.length;
+  /** A bit of something that was written before is another one. @param below of something that is on the disk, and below this */
+  flipBit(random: Random, below?: number): void {
+    const end = below === undefined ? this.end : Math.min(this.synced, below);
+    const count = this.commits.filter(({ commit }) => commit.firstSequence + commit.count <= end).length;
     if (count === 0) return;
     const at = random.int(0, count - 1);
     const bytes = Buffer.from(this.commits[at].bytes);
