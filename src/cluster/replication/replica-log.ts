@@ -26,7 +26,7 @@ export interface ReplicaLog {
   commitsFrom(sequence: number, maxBytes: number): CommitRun | Gap | undefined;
   /** @throws CommitRunError for commits that do not follow or are damaged; the kernel's error */
   appendCommits(run: CommitRun): void;
-  /** The next messages are of this epoch, which is higher than those before. @throws the kernel's error */
+  /** The next messages are of this epoch, which is higher than those before. It may be forgotten until there are any. @throws the kernel's error */
   beginEpoch(epoch: number): void;
   /** The next record has this sequence: nobody has what is missing before it. */
   skipTo(sequence: number): void;

@@ -92,6 +92,9 @@ export class TopicReplicaLog implements ReplicaLog {
   }
 
   beginEpoch(epoch: number): void {
+    // What only the journal has is of the epoch before.
+    const failure = this.log.catchUp();
+    if (failure !== undefined) throw failure;
     this.files.beginEpoch(epoch);
   }
 

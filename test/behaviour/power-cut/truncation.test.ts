@@ -60,9 +60,10 @@ function play(random: Random, failing: number): History {
   for (let step = 0; step < STEPS; step++) {
     const what = random.next();
     if (what < 0.15) {
-      log.appendCommits(runOf(random, log.next, epoch, 1000 + step));
+      const run = runOf(random, log.next, epoch, 1000 + step);
+      untilDone(() => log.appendCommits(run), failing > 0);
     } else if (what < 0.45) {
-      replica.commit(random, 1000 + step);
+      untilDone(() => replica.commit(random, 1000 + step), failing > 0);
     } else if (what < 0.6) {
       const upTo = log.committedNext;
       const before = truncations;
@@ -89,7 +90,7 @@ function play(random: Random, failing: number): History {
       untilDone(() => log.truncateTo(to), failing > 0);
       expect(log.next).toBe(to);
       epoch += random.int(1, 2);
-      untilDone(() => files.beginEpoch(epoch), failing > 0);
+      files.beginEpoch(epoch);
     }
     note();
     for (const [sequence, body] of replica.bodies()) {

@@ -41,6 +41,8 @@ export class LogFiles {
   private recoveredNext: number;
   /** Sequences below this one are not given again, though the log may have no records for the last of them. */
   private skippedTo = 0;
+  /** That of the next message, of which no segment is yet; 0: the next message is of the newest segment's. */
+  private nextEpoch = 0;
   /** Returns the sequence below which all messages are finished. The topic sets this. */
   finishedBelow = (): number => 0;
   /** The beginning of the topic's ids, which the headers of new segments get; undefined until it is known. */
@@ -106,6 +108,8 @@ export class LogFiles {
 
   /** Skips sequences whose messages were lost with the log's end but are known elsewhere. The next commit starts a new segment. */
   skipTo(sequence: number): void {
+    // Without a segment nothing would tell that the log begins with what it skips.
+    if (this.segments.length === 0 && this.nextEpoch > 0) this.startEpoch();
     this.skippedTo = Math.max(this.skippedTo, sequence);
   }
 
@@ -151,7 +155,8 @@ export class LogFiles {
   commit(parts: CommitPart[], count: number, timeMs: number): void {
     let tail = this.segments.length > 0 ? this.segments[this.segments.length - 1] : undefined;
     this.newestMs = Math.max(this.newestMs, timeMs);
-    if (tail === undefined || this.skippedTo > tail.nextSequence || this.trimming.endsBefore(tail, timeMs)) tail = this.startSegment();
+    if (this.nextEpoch > 0) tail = this.startEpoch();
+    else if (tail === undefined || this.skippedTo > tail.nextSequence || this.trimming.endsBefore(tail, timeMs)) tail = this.startSegment();
     const isFirst = tail.entries === 0;
     tail.commit(parts, count, this.newestMs);
     if (isFirst) this.trimming.onFirstCommit(tail);
@@ -292,23 +297,28 @@ export class LogFiles {
     const segment = Segment.create(disk, this.names, { topicNumber, prefix: this.prefix, baseSequence, basePosition, epoch }, recycler);
     const full = this.segments[this.segments.length - 1];
     this.segments.push(segment);
+    if (epoch >= this.nextEpoch) this.nextEpoch = 0;
     if (full !== undefined) this.closeIfIdle(full);
     return segment;
   }
 
   /** That of the messages to come; 0 in a log that is not replicated. */
   get epoch(): number {
-    return this.epochs().at(-1)?.epoch ?? 0;
+    return this.nextEpoch > 0 ? this.nextEpoch : (epochsOf(this.segments).at(-1)?.epoch ?? 0);
   }
 
   /** The epochs of its messages, oldest first. The last one may have no messages yet. */
   epochs(): Epoch[] {
-    return epochsOf(this.segments);
+    const epochs = epochsOf(this.segments);
+    const { nextEpoch, nextSequence } = this;
+    if (nextEpoch === 0) return epochs;
+    return [...epochs.filter(({ firstSequence }) => firstSequence < nextSequence), { epoch: nextEpoch, firstSequence: nextSequence }];
   }
 
   /** What TopicLog.truncateTo() does to the files. @param pieces of commits, which some may lose */
   truncateTo(sequence: number, pieces: PieceCache): void {
     this.syncs.truncateTo(sequence);
+    this.nextEpoch = 0;
     this.recoveredNext = Math.min(this.recoveredNext, sequence);
     const tail = this.truncation.run(sequence, pieces);
     // Where the end was in a gap, or a commit in front of it is damaged, the log ends there nevertheless.
@@ -330,7 +340,8 @@ export class LogFiles {
   commitRun(run: CommitRun): void {
     let tail = this.segments[this.segments.length - 1];
     const isNew = tail === undefined || this.skippedTo > tail.nextSequence || (run.startsSegment && tail.entries > 0);
-    if (isNew) tail = this.startSegment();
+    if (this.nextEpoch > 0) tail = this.startEpoch();
+    else if (isNew) tail = this.startSegment();
     tail.commitRun(run);
     this.newestMs = Math.max(this.newestMs, tail.newestMs);
     this.syncs.add(tail);
@@ -338,17 +349,24 @@ export class LogFiles {
   }
 
   /**
-   * The messages to come are of a new epoch. A segment begins with it, so that the segments' headers tell where each epoch begins.
+   * The messages to come are of a new epoch. A segment begins with the first of them, so that the segments' headers tell where each epoch
+   * begins. Until then nothing is written: a broker begins hundreds of epochs at once when it takes over from another one, and what none
+   * has a message of need not be remembered over restarts.
    *
-   * @throws RangeError for an epoch that is not above the newest one; the kernel's error
+   * @throws RangeError for an epoch that is not above the newest one
    */
   beginEpoch(epoch: number): void {
     if (!Number.isInteger(epoch) || epoch <= this.epoch || epoch > MAX_EPOCH) throw new RangeError(`epoch ${epoch} follows ${this.epoch}`);
+    this.nextEpoch = epoch;
+  }
+
+  /** The segment of the epoch that has begun. @throws the kernel's error; the epoch is still to begin then */
+  private startEpoch(): Segment {
     const tail = this.segments[this.segments.length - 1];
-    if (tail?.nextSequence === this.nextSequence && tail.entries === 0) {
-      tail.setEpoch(epoch);
-      this.syncs.add(tail);
-    } else this.syncs.add(this.startSegment(epoch));
+    if (tail?.nextSequence !== this.nextSequence || tail.entries > 0) return this.startSegment();
+    tail.setEpoch(this.nextEpoch);
+    this.nextEpoch = 0;
+    return tail;
   }
 
   /** @returns the failure if it counts */

@@ -35,14 +35,52 @@ test("each epoch begins a segment, and a restart finds them all", async () => {
   ];
   expect(fixture.files.epochs()).toEqual(epochs);
   expect(fixture.files.epoch).toBe(2 ** 32 - 1);
+  fixture.commit("e");
   fixture.open();
   expect(fixture.files.epochs()).toEqual(epochs);
   await fixture.reopen();
   expect(fixture.files.epochs()).toEqual(epochs);
-  fixture.commit("e");
-  expect(readAll(fixture.log)).toEqual(["a", "b", "c", "d", "e"]);
+  fixture.commit("f");
+  expect(readAll(fixture.log)).toEqual(["a", "b", "c", "d", "e", "f"]);
   expect(indexPaths(fixture)).toHaveLength(3);
   expect(fixture.logger.matching(/ERROR|WARNING/)).toBeEmpty();
+});
+
+test("an epoch without messages writes nothing, and a restart does not know of it", async () => {
+  using fixture = new LogFixture();
+  fixture.files.beginEpoch(1);
+  expect(readdirSync(fixture.directory)).toBeEmpty();
+  fixture.commit("a");
+  fixture.files.beginEpoch(2);
+  expect(fixture.files.epoch).toBe(2);
+  expect(indexPaths(fixture)).toHaveLength(1);
+  await fixture.reopen();
+  expect(fixture.files.epochs()).toEqual([{ epoch: 1, firstSequence: 0 }]);
+  fixture.commit("b");
+  expect(indexPaths(fixture)).toHaveLength(1);
+});
+
+test("an epoch without messages is gone when the log is truncated to its end", () => {
+  using fixture = new LogFixture();
+  fixture.files.beginEpoch(1);
+  fixture.commit("a");
+  fixture.files.beginEpoch(7);
+  fixture.log.truncateTo(1);
+  expect(fixture.files.epochs()).toEqual([{ epoch: 1, firstSequence: 0 }]);
+  fixture.files.beginEpoch(6);
+  fixture.commit("b");
+  expect(fixture.files.epochs()[1]).toEqual({ epoch: 6, firstSequence: 1 });
+});
+
+test("a log whose first messages are skipped in an epoch begins with the gap", async () => {
+  using fixture = new LogFixture();
+  fixture.files.beginEpoch(3);
+  fixture.log.skipTo(5);
+  fixture.commit("f");
+  expect(fixture.files.startSequence).toBe(0);
+  await fixture.reopen();
+  expect(fixture.files.startSequence).toBe(0);
+  expect(fixture.files.epoch).toBe(3);
 });
 
 test("an epoch without messages gives way to the next one, in the same segment", async () => {
@@ -107,20 +145,28 @@ test("the records of a segment whose index is lost count as of the epoch before"
   expect(fixture.files.epoch).toBe(7);
 });
 
-test("an epoch that the disk refuses has not begun", async () => {
+test("messages of an epoch whose segment the disk refuses are refused, and the next ones begin it", async () => {
   const filling = new FillingDisk();
   using fixture = new LogFixture({ disk: filling.disk });
   fixture.files.beginEpoch(1);
-  filling.full = ".new";
-  expect(() => fixture.files.beginEpoch(2)).toThrow("ENOSPC");
-  expect(fixture.files.epoch).toBe(1);
-  filling.full = "";
   fixture.commit("a");
-  filling.full = ".idx";
-  expect(() => fixture.files.beginEpoch(2)).toThrow("ENOSPC");
+  fixture.log.truncateTo(0);
+  // The empty segment gets the epoch.
+  fixture.files.beginEpoch(2);
+  filling.full = ".new";
+  expect(() => fixture.commit("b")).toThrow("ENOSPC");
   filling.full = "";
-  fixture.commit("b");
+  fixture.commit("c");
+  fixture.files.beginEpoch(3);
+  filling.full = ".idx";
+  expect(() => fixture.commit("d")).toThrow("ENOSPC");
+  expect(fixture.files.epoch).toBe(3);
+  filling.full = "";
+  fixture.commit("e");
   await fixture.reopen();
-  expect(fixture.files.epochs()).toEqual([{ epoch: 1, firstSequence: 0 }]);
-  expect(readAll(fixture.log)).toEqual(["a", "b"]);
+  expect(fixture.files.epochs()).toEqual([
+    { epoch: 2, firstSequence: 0 },
+    { epoch: 3, firstSequence: 1 },
+  ]);
+  expect(readAll(fixture.log)).toEqual(["c", "e"]);
 });

@@ -90,6 +90,8 @@ class Model {
       lastRun: killed ? "killed" : "clean",
     });
     this.following.delete(number);
+    // A leader that was restarted leads in a new epoch.
+    if (number === this.leader) this.lead(number);
   }
 
   private lead(number: number): void {
