@@ -14,7 +14,7 @@ export class FrameSplitter {
   constructor(private readonly maxBytes: number) {}
 
   /**
-   * @param onFrame gets each frame without its length; the memory is its until it returns
+   * @param onFrame gets each frame without its length; the memory is not used for anything else
    * @throws WireError for a frame that is too long, and what onFrame throws
    */
   push(data: Buffer, onFrame: (frame: Buffer) => void): void {

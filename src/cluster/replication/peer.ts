@@ -2,6 +2,7 @@ import type { Clock, Timer } from "../../base/clock.ts";
 import type { CloseReason, Connection, ConnectionEvents, Network } from "../net/network.ts";
 import { WireError } from "./fields.ts";
 import { FrameSplitter } from "./frame-splitter.ts";
+import { Incoming } from "./incoming.ts";
 import { Outgoing } from "./outgoing.ts";
 import { decodeFrame, encodeFrame, type Frame, type Hello, MAX_FRAME_BYTES, type Mark, type ReplicaEnd, WIRE_VERSION } from "./wire.ts";
 
@@ -206,24 +207,39 @@ export class Peer {
   private eventsOf(own: () => Connection): ConnectionEvents {
     const splitter = new FrameSplitter(MAX_FRAME_BYTES);
     const counts = () => own() === this.connection || own() === this.attempt;
+    const failed = (error: Error) => {
+      this.events.onTrouble(this.uid, error);
+      own().abort();
+      this.ended(own(), "failed");
+    };
+    const incoming = new Incoming(this.parts.clock, own, {
+      onFrame: (frame) => {
+        if (counts()) this.receive(own(), decodeFrame(frame));
+      },
+      onFailed: (error, isLate) => {
+        if (error instanceof WireError) return failed(error);
+        if (!isLate) throw error;
+        failed(new Error(`a defect of this program: ${error.stack}`));
+      },
+      onEnd: (reason) => this.ended(own(), reason),
+    });
     return {
       onOpen: () => this.opened(own()),
       onDrain: () => {
         if (own() === this.connection) this.flush();
       },
       onData: (bytes) => {
+        if (counts()) this.heardMs = this.parts.clock.steadyMs();
         try {
-          splitter.push(bytes, (frame) => {
-            if (counts()) this.receive(own(), decodeFrame(frame));
-          });
+          splitter.push(bytes, (frame) => incoming.push(frame));
         } catch (error) {
           if (!(error instanceof WireError)) throw error;
-          this.events.onTrouble(this.uid, error);
-          own().abort();
-          this.ended(own(), "failed");
+          incoming.work();
+          return failed(error);
         }
+        incoming.work();
       },
-      onClosed: (reason) => this.ended(own(), reason),
+      onClosed: (reason) => incoming.end(reason),
     };
   }
 
@@ -250,7 +266,6 @@ export class Peer {
   }
 
   private receive(connection: Connection, frame: Frame): void {
-    this.heardMs = this.parts.clock.steadyMs();
     if (frame.kind !== "hello") {
       if (connection !== this.connection) throw new WireError(`${frame.kind} before HELLO`);
       return this.events.onFrame(this, frame);
