@@ -81,14 +81,12 @@ export class Follower {
     const { log } = this.partition;
     this.attempt(() => {
       if (!restarts && log.start > needed && log.end > log.start) return this.copy(start);
-      // An epoch that begins at the end has no messages yet, and may be one that the leader does not know.
-      const newest = log.epochs().at(-1);
       if (to < Math.min(this.highWatermark, log.end))
         this.parts.errors.error(
           `PARTITION(${this.partition.name}): messages ${to} to ${this.highWatermark - 1} are removed: they were acknowledged, and the leader has lost them`,
         );
       if (restarts) log.restartAt(to);
-      else if (to < log.end || (newest !== undefined && newest.firstSequence >= to)) log.truncateTo(to);
+      else if (to < log.end) log.truncateTo(to);
       if (log.end !== to) throw new CommitRunError(`the log ends at ${log.end}, and the leader goes on at ${to}`);
       this.highWatermark = Math.min(this.highWatermark, to);
       this.isFollowing = true;
@@ -104,10 +102,18 @@ export class Follower {
     const { log } = this.partition;
     this.attempt(() => {
       if (run.epoch > log.epoch) log.beginEpoch(run.epoch);
+      // An epoch that begins at the end has no messages yet, and is one that the leader does not know.
+      else if (run.epoch < log.epoch && log.epochs().at(-1)?.firstSequence === log.end) this.forgetEmptyEpochs(run.epoch);
       log.appendCommits(run);
       this.onMark(highWatermark);
       this.tellEnd();
     });
+  }
+
+  private forgetEmptyEpochs(epoch: number): void {
+    const { log } = this.partition;
+    log.truncateTo(log.end);
+    if (epoch > log.epoch) log.beginEpoch(epoch);
   }
 
   /** The leader has told which messages nobody has any more. */
