@@ -55,7 +55,7 @@ export class ChannelKeeper {
       for (const row of rows) restoreChannel(this.parts, registry, partition, row, () => {});
       recovery.share();
     }
-    new StoredSettings(this.parts, registry).applyToChannels(topic);
+    new StoredSettings(this.parts, registry, topic.name).applyToChannels(topic);
     for (const { name } of partition.channels.values())
       for (const consumer of topic.channels.get(name)?.consumers ?? []) partition.channels.get(name)?.addConsumer(consumer);
     for (const channel of topic.channels.values()) if (!partition.channels.has(channel.name)) registry.extendChannel(channel, partition);

@@ -19,15 +19,17 @@ export class StoredSettings {
   /** JSON by topic and channel. */
   private readonly channels = new Map<string, Map<string, string>>();
 
+  /** @param of the topic that is asked for; undefined: any */
   constructor(
     private readonly parts: StoredSettingsParts,
     private readonly registry: TopicRegistry,
+    of?: string,
   ) {
     const { topicSettings, channelSettings } = parts.metadata;
-    const { settings, damaged } = topicSettings.load();
+    const { settings, damaged } = topicSettings.load(of);
     this.topics = settings;
     for (const name of damaged) this.damagedTopic(name);
-    for (const { topic, channel, settings, damaged } of channelSettings.load()) {
+    for (const { topic, channel, settings, damaged } of channelSettings.load(of)) {
       if (damaged) this.damagedChannel(topic, channel);
       else this.channelsOf(topic).set(channel, settings);
     }

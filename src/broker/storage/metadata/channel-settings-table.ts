@@ -18,8 +18,10 @@ export interface ChannelSettingsRow {
 export class ChannelSettingsTable {
   constructor(private readonly database: Database) {}
 
-  load(): ChannelSettingsRow[] {
-    const rows = this.database.query("SELECT topic, channel, settings, seal FROM channel_settings").all() as {
+  /** @param of one topic; undefined: all of them */
+  load(of?: string): ChannelSettingsRow[] {
+    const columns = "SELECT topic, channel, settings, seal FROM channel_settings";
+    const rows = (of === undefined ? this.database.query(columns).all() : this.database.query(`${columns} WHERE topic = ?`).all(of)) as {
       topic: string;
       channel: string;
       settings: string;

@@ -65,8 +65,10 @@ export interface StoredTopicSettings {
 export class TopicSettingsTable {
   constructor(private readonly database: Database) {}
 
-  load(): StoredTopicSettings {
-    const rows = this.database.query("SELECT name, settings, seal FROM topic_settings").all() as {
+  /** @param of one topic; undefined: all of them */
+  load(of?: string): StoredTopicSettings {
+    const columns = "SELECT name, settings, seal FROM topic_settings";
+    const rows = (of === undefined ? this.database.query(columns).all() : this.database.query(`${columns} WHERE name = ?`).all(of)) as {
       name: string;
       settings: string;
       seal: number;
