@@ -40,8 +40,8 @@ interface Found {
   readonly prefixes: PrefixesRecord;
 }
 
-/** `again`: read what is true now, and go on from there. */
-type Step = "done" | "again" | ClusterRefusal;
+/** `again`: read what is true now, and go on from there. `overtaken`: the same, at once, as somebody else was quicker. */
+type Step = "done" | "again" | "overtaken" | ClusterRefusal;
 
 /**
  * Topics as transactions, by any lookup server. Each transaction rests on the revision of the topic's key, so two that change one topic do
@@ -51,6 +51,9 @@ type Step = "done" | "again" | ClusterRefusal;
  * All calls resolve to undefined if the topic is as it was asked for.
  */
 export class TopicChanges {
+  /** The last of those who make partitions here: two at a time would only be in each other's way. */
+  private lastMaking: Promise<unknown> = Promise.resolve();
+
   constructor(
     private readonly etcd: Etcd,
     private readonly keys: ClusterKeys,
@@ -67,7 +70,7 @@ export class TopicChanges {
     const record: TopicRecord = { ...settings, uid, keyPartitions: settings.partitions };
     const problem = SHAPES.topics.read(SHAPES.topics.write(record));
     if (problem instanceof BadValue) return new ClusterRefusal("invalid", problem.message);
-    return this.repeat(async () => {
+    return this.inTurn(async () => {
       const found = await this.read(topic);
       if (found instanceof ClusterRefusal || found === undefined) return found ?? "again";
       const { topic: stored } = found;
@@ -141,7 +144,7 @@ export class TopicChanges {
     const isAtOnce = count <= PARTITIONS_PER_TXN;
     const change = { kind: from === 0 ? "create" : "expand", partitions, firstPrefix: nextPrefix } as const;
     const put = isAtOnce ? record : { ...record, partitions: from || partitions, change };
-    const isMade = await this.txn(
+    const made = await this.attempt(
       [
         { key: this.keys.topic(topic), modRevision: stored?.modRevision ?? 0 },
         { key: this.keys.prefixes, modRevision: prefixesRevision },
@@ -152,7 +155,8 @@ export class TopicChanges {
         ...(isAtOnce ? places.map((place, i) => this.newPartition(topic, from + i, uid, nextPrefix + i, place)) : []),
       ],
     );
-    return isMade && isAtOnce ? "done" : "again";
+    if (made === "overtaken") return "overtaken";
+    return made === "done" && isAtOnce ? "done" : "again";
   }
 
   /**
@@ -267,13 +271,22 @@ export class TopicChanges {
     });
   }
 
+  /** Repeats a step, of which one at a time is made here. */
+  private inTurn(step: () => Promise<Step>): Promise<ClusterRefusal | undefined> {
+    return this.repeat(() => {
+      const made = this.lastMaking.then(step);
+      this.lastMaking = made.catch(() => {});
+      return made;
+    });
+  }
+
   private async repeat(step: () => Promise<Step>): Promise<ClusterRefusal | undefined> {
     const untilMs = this.clock.steadyMs() + LIMIT_MS;
     while (true) {
       const result = await step();
-      if (result !== "again") return result === "done" ? undefined : result;
+      if (result !== "again" && result !== "overtaken") return result === "done" ? undefined : result;
       if (this.clock.steadyMs() > untilMs) return new ClusterRefusal("unknown-outcome", "etcd did not answer in time; it may yet happen");
-      await new Promise<void>((resolve) => this.clock.callAfter(AGAIN_MS * this.random(), resolve));
+      if (result === "again") await new Promise<void>((resolve) => this.clock.callAfter(AGAIN_MS * this.random(), resolve));
     }
   }
 
@@ -315,8 +328,14 @@ export class TopicChanges {
 
   /** @returns whether it was surely done */
   private async txn(conditions: readonly EtcdCompare[], operations: readonly EtcdOperation[]): Promise<boolean> {
+    return (await this.attempt(conditions, operations)) === "done";
+  }
+
+  /** @returns `again`: it is not known whether it was done */
+  private async attempt(conditions: readonly EtcdCompare[], operations: readonly EtcdOperation[]): Promise<"done" | "overtaken" | "again"> {
     const result = await this.etcd.txn(conditions, operations);
-    return !(result instanceof EtcdError) && result.succeeded;
+    if (result instanceof EtcdError) return "again";
+    return result.succeeded ? "done" : "overtaken";
   }
 
   private newUid(): string {
