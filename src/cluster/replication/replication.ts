@@ -54,7 +54,8 @@ export class Replication {
   readonly counts = new ReplicationCounts();
   private readonly byNumber = new Map<number, Replica>();
   private readonly byKey = new Map<string, Replica>();
-  private leads: { readonly peer: Peer; readonly frame: Lead }[] = [];
+  /** By the numbers of partitions. */
+  private leads = new Map<number, { readonly peer: Peer; readonly frame: Lead }>();
   private readonly parts: ReplicationParts;
   private readonly election: Election;
   private readonly scrubber: Scrubber;
@@ -77,7 +78,11 @@ export class Replication {
           if (frame.kind === "ends") for (const end of frame.ends) this.byNumber.get(end.partition)?.onEnd(peer, end);
           else if (frame.kind === "beat") for (const mark of frame.marks) this.byNumber.get(mark.partition)?.onMark(peer, mark);
           else if (frame.kind === "lead") this.onLead(peer, frame);
-          else this.byNumber.get(frame.partition)?.onFrame(peer, frame);
+          else {
+            // It may be the answer of one who has said before that it leads.
+            if (this.leads.has(frame.partition)) this.takeLeads();
+            this.byNumber.get(frame.partition)?.onFrame(peer, frame);
+          }
         },
       },
       options.takeOther,
@@ -155,13 +160,16 @@ export class Replication {
 
   /** Those that came in one turn are taken together: a broker that takes over has hundreds of partitions at once. */
   private onLead(peer: Peer, frame: Lead): void {
-    this.leads.push({ peer, frame });
-    if (this.leads.length > 1) return;
-    this.options.clock.callAfterTurn(() => {
-      const leads = this.leads.splice(0);
-      this.saveEpochs(leads.flatMap(({ frame }) => epochOf(this.byNumber.get(frame.partition), frame.epoch)));
-      for (const { peer, frame } of leads) this.byNumber.get(frame.partition)?.onFrame(peer, frame);
-    });
+    if (this.leads.has(frame.partition)) this.takeLeads();
+    this.leads.set(frame.partition, { peer, frame });
+    if (this.leads.size === 1) this.options.clock.callAfterTurn(() => this.takeLeads());
+  }
+
+  private takeLeads(): void {
+    const leads = [...this.leads.values()];
+    this.leads.clear();
+    this.saveEpochs(leads.flatMap(({ frame }) => epochOf(this.byNumber.get(frame.partition), frame.epoch)));
+    for (const { peer, frame } of leads) this.byNumber.get(frame.partition)?.onFrame(peer, frame);
   }
 
   /** Each replica saves its own where this fails. */
