@@ -10,7 +10,6 @@ import { batchMessages, type ForwardedMessages, manyMessages, oneMessage } from 
 import type { MessagePlace } from "../forwarding/forwarded-publish.ts";
 import { Elsewhere } from "../forwarding/place.ts";
 import { MAX_KEY_BYTES } from "../storage/idempotency/key-store.ts";
-import { MAX_PARTITIONS } from "../storage/metadata/partition-name.ts";
 import type { Publishing } from "../topics/publishing.ts";
 import type { Topic } from "../topics/topic.ts";
 import { TopicPartition } from "../topics/topic-partition.ts";
@@ -43,8 +42,6 @@ interface Acks {
 
 /** A batch of several partitions adds the index of each to its idempotency key. */
 const MAX_SPLIT_KEY_BYTES = MAX_KEY_BYTES - 5;
-/** Stands among the parts of a batch for those of its messages that any partition may get. */
-const ANY_PART = MAX_PARTITIONS;
 const KEY_TOO_LONG = fatal("E_INVALID", `MPUB_EXT idempotency key longer than ${MAX_SPLIT_KEY_BYTES} bytes`);
 
 /** Bytes of the number of messages at the start of a batch. */
@@ -296,24 +293,18 @@ export class Publisher {
     if (!(keyless instanceof TopicPartition || keyless instanceof Elsewhere)) return keyless;
     const { publishing } = this.services;
     const { forwarder } = publishing;
-    const places = new Map<number, TopicPartition | Elsewhere>();
-    for (let i = 0; i < batch.count; i++) {
-      const place = batch.hasKey(i) ? this.selected.openKeyed(keyless, places, batch.keyHash(i)) : keyless;
-      if (!(place instanceof TopicPartition || place instanceof Elsewhere)) return place;
-      const part = place instanceof TopicPartition ? place.index : (place.partition ?? ANY_PART);
-      batch.setPart(i, part);
-      if (forwarder !== undefined) places.set(part, place);
-    }
+    const places = this.selected.placeMessages(batch, keyless);
+    if (!(places === undefined || places instanceof Map)) return places;
     const parts = batch.split();
     if (parts.length > 1 && key.length > MAX_SPLIT_KEY_BYTES) return KEY_TOO_LONG;
     // Before anything is published.
-    for (const place of places.values()) {
+    for (const place of places?.values() ?? []) {
       if (place instanceof Elsewhere && forwarder !== undefined && !this.remote.hasRoom(forwarder, place)) return WAIT;
     }
     let appended = 0;
     const pending: PendingPublish[] = [];
     for (const { part, first, count } of parts) {
-      const partition = places.get(part) ?? (keyless instanceof TopicPartition ? keyless.topic.partition(part) : undefined) ?? keyless;
+      const partition = places?.get(part) ?? (keyless instanceof TopicPartition ? keyless.topic.partition(part) : undefined) ?? keyless;
       const partKey = key === "" || parts.length === 1 ? key : `${key}/${part}`;
       if (partition instanceof TopicPartition) {
         pending.push(publishing.appendMessages(partition, partKey, bytes, batch, first, count, this.client));

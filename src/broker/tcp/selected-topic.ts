@@ -1,9 +1,11 @@
 import { fatal, nonFatal, type ProtocolError } from "../../frame/error.ts";
 import { NO_BYTES } from "../../frame/header.ts";
 import type { Line } from "../../frame/line.ts";
+import type { MessageBatch } from "../../frame/message-batch.ts";
 import { murmur3 } from "../../frame/murmur3.ts";
 import { isValidName } from "../../frame/names.ts";
 import { Elsewhere, placeOf } from "../forwarding/place.ts";
+import { MAX_PARTITIONS } from "../storage/metadata/partition-name.ts";
 import type { Publishing } from "../topics/publishing.ts";
 import type { Topic } from "../topics/topic.ts";
 import { TopicPartition } from "../topics/topic-partition.ts";
@@ -14,7 +16,11 @@ import { ANY_PARTITION, TOPIC_NOT_EXIST } from "./commands/youzan/parameters.ts"
 const NOT_WRITABLE = nonFatal("E_FAILED_ON_NOT_WRITABLE", "");
 /** Another broker has the partition. */
 const NOT_LEADER = nonFatal("E_FAILED_ON_NOT_LEADER", "");
+/** Stands among the parts of a batch for those of its messages that any partition may get. */
+const ANY_PART = MAX_PARTITIONS;
 const PARTITION_NEEDED = fatal("E_BAD_PARTITION", `topic partition is not valid for multi partition: ${ANY_PARTITION}`);
+
+type Place = TopicPartition | Elsewhere;
 
 /** What finding topics needs of the broker. */
 export interface SelectedTopicServices {
@@ -94,7 +100,7 @@ export class SelectedTopic {
   }
 
   /** The partition that a publish goes to which names none and has no key; or why nothing can be published to the selected topic. */
-  openAny(key: string, command: string): TopicPartition | Elsewhere | ProtocolError {
+  openAny(key: string, command: string): Place | ProtocolError {
     const { publishing } = this.services;
     const place = publishing.forwarder === undefined ? undefined : this.placeOf(undefined, undefined, key);
     if (place instanceof Elsewhere) {
@@ -114,12 +120,12 @@ export class SelectedTopic {
    * @param idempotencyKey of the publish; empty: none
    * @param key of the message; empty: none
    */
-  openPartition(idempotencyKey: string, key: Uint8Array = NO_BYTES): TopicPartition | Elsewhere | ProtocolError {
+  openPartition(idempotencyKey: string, key: Uint8Array = NO_BYTES): Place | ProtocolError {
     return this.openPartitionOf(idempotencyKey, key.length === 0 ? undefined : murmur3(key, 0, key.length, 0));
   }
 
   /** @param keyHash of the key of the message; undefined: none */
-  openPartitionOf(idempotencyKey: string, keyHash: number | undefined): TopicPartition | Elsewhere | ProtocolError {
+  openPartitionOf(idempotencyKey: string, keyHash: number | undefined): Place | ProtocolError {
     const { publishing } = this.services;
     const { partitionIndex } = this;
     const index = partitionIndex === ANY_PARTITION ? undefined : partitionIndex;
@@ -135,31 +141,46 @@ export class SelectedTopic {
   }
 
   /** In a cluster: which of its partitions a publish goes to, or that it goes elsewhere; undefined: the topic is this broker's alone. */
-  private placeOf(index: number | undefined, keyHash: number | undefined, idempotencyKey: string): TopicPartition | Elsewhere | undefined {
+  private placeOf(index: number | undefined, keyHash: number | undefined, idempotencyKey: string): Place | undefined {
     const { forwarder } = this.services.publishing;
     const topic = this.topic?.deleted === true ? undefined : this.topic;
     return forwarder && placeOf(forwarder, this.name, topic, index, keyHash, idempotencyKey);
   }
 
   /**
-   * Where a message of a batch goes.
+   * Says to which part of a batch each of its messages belongs: a part is for one partition.
    *
    * @param keyless where those without a key go
-   * @param known places that were asked for, by partition
-   * @param keyHash of its key
+   * @returns where each part goes, if the topic is the cluster's; undefined: to the partition of its number
    */
-  openKeyed(
-    keyless: TopicPartition | Elsewhere,
-    known: ReadonlyMap<number, TopicPartition | Elsewhere>,
-    keyHash: number,
-  ): TopicPartition | Elsewhere | ProtocolError {
-    const { forwarder } = this.services.publishing;
-    const name = keyless instanceof TopicPartition ? keyless.topic.name : keyless.topic;
-    const routed = forwarder?.topic(name);
-    if (routed !== undefined) return known.get(keyHash % routed.keyPartitions) ?? this.openPartitionOf("", keyHash);
+  placeMessages(batch: MessageBatch, keyless: Place): Map<number, Place> | ProtocolError | undefined {
+    const routed = this.services.publishing.forwarder?.topic(this.name);
+    if (routed !== undefined) return this.placeInCluster(batch, keyless, routed.keyPartitions);
     // A topic that is being made has one partition.
-    if (keyless instanceof Elsewhere) return keyless;
-    return keyless.topic.partitionOfHash(keyHash) ?? NOT_LEADER;
+    if (keyless instanceof Elsewhere) return this.placeInCluster(batch, keyless, 0);
+    const { topic } = keyless;
+    for (let i = 0; i < batch.count; i++) {
+      const partition = batch.hasKey(i) ? topic.partitionOfHash(batch.keyHash(i)) : keyless;
+      if (partition === undefined) return NOT_LEADER;
+      batch.setPart(i, partition.index);
+    }
+    return undefined;
+  }
+
+  /** @param keyPartitions 0: messages with a key go where those without one go */
+  private placeInCluster(batch: MessageBatch, keyless: Place, keyPartitions: number): Map<number, Place> | ProtocolError {
+    const others = keyless instanceof TopicPartition ? keyless.index : (keyless.partition ?? ANY_PART);
+    const places = new Map<number, Place>();
+    for (let i = 0; i < batch.count; i++) {
+      const hash = keyPartitions > 0 && batch.hasKey(i) ? batch.keyHash(i) : undefined;
+      const part = hash === undefined ? others : hash % keyPartitions;
+      batch.setPart(i, part);
+      if (places.has(part)) continue;
+      const place = hash === undefined ? keyless : this.openPartitionOf("", hash);
+      if (!(place instanceof TopicPartition || place instanceof Elsewhere)) return place;
+      places.set(part, place);
+    }
+    return places;
   }
 
   /** The selected topic. It is made if it does not exist. @returns why nothing can be published to it */
