@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
+import { MAIN, startServer, until } from "../support/server.ts";
 
 const SRC = join(import.meta.dir, "../../src");
 
@@ -25,10 +26,35 @@ function loadedAtStart(): string[] {
   return [...found].map((name) => (name.startsWith("/") ? relative(SRC, name) : name));
 }
 
-test("a server's process loads neither commands nor tools nor the client nor the console, and no heavy module before it is needed", () => {
+test("a server's process loads neither commands nor tools, the client, the console or the cluster, and no heavy module before it is needed", () => {
   const loaded = loadedAtStart();
   expect(loaded).toContain("broker/broker.ts");
   expect(loaded).toContain("tools/tools.ts");
-  const wrong = loaded.filter((name) => /^(admin|client|cli\/commands|tools\/(?!tools\.ts))/.test(name) || HEAVY.test(name));
+  const wrong = loaded.filter((name) => /^(admin|client|cluster|cli\/commands|tools\/(?!tools\.ts))/.test(name) || HEAVY.test(name));
   expect(wrong).toEqual([]);
 });
+
+test("nothing of src/cluster is loaded by a broker that is alone, whatever it is asked for, and it is with --etcd-endpoints", async () => {
+  const command = [process.execPath, "--preload", join(import.meta.dir, "preload/cluster-modules.ts"), MAIN, "--mode=broker"];
+  await using alone = await startServer({ command });
+  for (const [method, path] of [
+    ["POST", "/pub?topic=t"],
+    ["POST", "/topic/create?topic=u&partition_num=2"],
+    ["POST", "/channel/create?topic=u&channel=c"],
+    ["GET", "/stats?format=json"],
+    ["GET", "/metrics"],
+    ["GET", "/ready"],
+    ["GET", "/cluster/replicas"],
+    ["POST", "/drain"],
+  ] as const) {
+    const response = await alone.http(method, path, method === "POST" ? "x" : undefined);
+    expect(response.status).toBe(path === "/cluster/replicas" ? 400 : 200);
+    await response.arrayBuffer();
+  }
+  await alone.process.exited;
+  expect(alone.log()).not.toContain("loaded ");
+  // Nobody has to be there.
+  const args = ["--etcd-endpoints=127.0.0.1:1", "--replication-address=127.0.0.1:0"];
+  await using member = await startServer({ command, args });
+  await until("its modules are loaded", () => member.log().includes("loaded "));
+}, 30_000);
