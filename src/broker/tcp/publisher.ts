@@ -145,11 +145,12 @@ export class Publisher {
   publish(bytes: Buffer, from: number, to: number): CommandResult {
     const refused = this.auth?.checkPublish("PUB", this.selected.nameBytes);
     if (refused !== undefined) return refused;
-    const partition = this.selected.openAny(this.key, "PUB");
-    if (partition instanceof Elsewhere) return this.oneElsewhere(partition, "PUB", NO_BYTES, bytes, from, to);
-    if (!(partition instanceof TopicPartition)) return partition;
-    this.awaitAck(partition.topic, this.services.publishing.append(partition, this.key, bytes, from, to, this.client));
-    return undefined;
+    const place = this.selected.openAny(this.key, "PUB");
+    if (place instanceof TopicPartition) {
+      this.awaitAck(place.topic, this.services.publishing.append(place, this.key, bytes, from, to, this.client));
+      return undefined;
+    }
+    return place instanceof Elsewhere ? this.oneElsewhere(place, "PUB", NO_BYTES, bytes, from, to) : place;
   }
 
   /** DPUB: publishes the message in [from, to) after `deferMs`. */

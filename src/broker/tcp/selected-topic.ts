@@ -101,17 +101,21 @@ export class SelectedTopic {
 
   /** The partition that a publish goes to which names none and has no key; or why nothing can be published to the selected topic. */
   openAny(key: string, command: string): Place | ProtocolError {
-    const { publishing } = this.services;
-    const place = publishing.forwarder === undefined ? undefined : this.placeOf(undefined, undefined, key);
-    if (place instanceof Elsewhere) {
-      const leaving = publishing.leavingRefusal(this.client.inFlightCount > 0);
-      return leaving === undefined ? place : publishFailed(command, leaving);
-    }
+    const place = this.services.publishing.forwarder === undefined ? undefined : this.placeOf(undefined, undefined, key);
+    if (place !== undefined) return this.open(place, command);
     const topic = this.openTopic();
-    if (topic instanceof Error) return publishFailed(command, topic);
-    const partition = place ?? topic.nextPartition();
-    const refusal = partition.replicated?.[0].publishRefusal;
-    return refusal === undefined ? partition : publishFailed(command, refusal);
+    return topic instanceof Error ? publishFailed(command, topic) : topic.nextPartition();
+  }
+
+  /** A place in the cluster, or why nothing can be published there. */
+  private open(place: Place, command: string): Place | ProtocolError {
+    const { publishing } = this.services;
+    const isFinishing = this.client.inFlightCount > 0;
+    const refusal =
+      place instanceof Elsewhere
+        ? publishing.leavingRefusal(isFinishing)
+        : (publishing.refusalFor(place.topic, isFinishing) ?? place.replicated?.[0].publishRefusal);
+    return refusal === undefined ? place : publishFailed(command, refusal);
   }
 
   /**
