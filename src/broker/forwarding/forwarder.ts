@@ -56,8 +56,9 @@ interface Entry {
   /** When it is refused if it still waits then, by the steady clock. */
   untilMs: number;
   wasSent: boolean;
-  /** How often it was not known whether it had been carried out. */
+  /** How often it was not known whether it had been carried out, and why at last. */
   doubts: number;
+  doubt: string;
   /** Why it does not go on. */
   reason: string;
 }
@@ -75,7 +76,7 @@ export interface ForwardCounts {
   forwardedBytes: number;
   /** Those that had to be sent again. */
   repeated: number;
-  /** Those that were refused: by the leader, because nobody led in time, and because it is not known what came of them. */
+  /** Those that were refused: by a leader, because nobody led in time, and because it is not known what came of them. */
   refused: number;
   leaderless: number;
   unknown: number;
@@ -160,7 +161,7 @@ export class Forwarder {
   /** @param done called once, never from within this call */
   forward(request: ForwardRequest, done: ForwardDone): void {
     const untilMs = this.parts.clock.steadyMs() + PATIENCE_MS;
-    const entry: Entry = { request, bytes: heldBytes(request), done, untilMs, wasSent: false, doubts: 0, reason: "" };
+    const entry: Entry = { request, bytes: heldBytes(request), done, untilMs, wasSent: false, doubts: 0, doubt: "", reason: "" };
     const lane = this.laneFor(request);
     this.room.take(undefined, entry.bytes);
     if (this.isClosed) this.parts.clock.callAfterTurn(() => this.settle(entry, new LeaderError(EXITING, "E_FAILED_ON_NOT_LEADER")));
@@ -252,7 +253,7 @@ export class Forwarder {
       for (const [name, lane] of [...this.lanes]) {
         if (lane.topic !== topic) continue;
         this.lanes.delete(name);
-        for (const waiting of lane.entries) this.settle(waiting, new LeaderError(failure.message, "E_FAILED_ON_NOT_WRITABLE"));
+        for (const waiting of lane.entries) this.fail(waiting, new LeaderError(failure.message, "E_FAILED_ON_NOT_WRITABLE"));
       }
     });
     return false;
@@ -293,8 +294,8 @@ export class Forwarder {
       case "done":
         return this.settle(entry, undefined, answer.place);
       case "refused":
-        this.counts.refused++;
-        return this.settle(entry, new LeaderError(answer.reason, "E_FAILED_ON_NOT_WRITABLE"));
+        if (entry.doubts === 0) this.counts.refused++;
+        return this.fail(entry, new LeaderError(answer.reason, "E_FAILED_ON_NOT_WRITABLE"));
       case "not-leader":
         entry.reason = `no broker that leads partition ${partition} of topic ${topic} takes publishes`;
         return this.again(entry);
@@ -322,7 +323,7 @@ export class Forwarder {
         this.counts.unknown++;
         return this.settle(entry, unknownOutcome(doubt));
       }
-      entry.reason = doubt;
+      entry.reason = entry.doubt = doubt;
       // The next leader may take as long to come as any.
       entry.untilMs = nowMs + PATIENCE_MS;
     }
@@ -381,14 +382,19 @@ export class Forwarder {
   }
 
   private refuse(entry: Entry): void {
-    if (entry.doubts > 0) this.counts.unknown++;
-    else this.counts.leaderless++;
-    if (entry.doubts > 0) this.settle(entry, unknownOutcome(entry.reason));
-    else this.settle(entry, new LeaderError(this.isClosed ? EXITING : entry.reason, "E_FAILED_ON_NOT_LEADER"));
+    if (entry.doubts === 0) this.counts.leaderless++;
+    this.fail(entry, new LeaderError(this.isClosed ? EXITING : entry.reason, "E_FAILED_ON_NOT_LEADER"));
   }
 
-  private later(entry: Entry, failure: Error): void {
-    this.parts.clock.callAfterTurn(() => this.settle(entry, failure));
+  private later(entry: Entry, failure: LeaderError): void {
+    this.parts.clock.callAfterTurn(() => this.fail(entry, failure));
+  }
+
+  /** @param failure why it was not carried out this time. An earlier attempt may have been, of which it is not known. */
+  private fail(entry: Entry, failure: LeaderError): void {
+    if (entry.doubts === 0) return this.settle(entry, failure);
+    this.counts.unknown++;
+    this.settle(entry, unknownOutcome(entry.doubt));
   }
 
   private settle(entry: Entry, failure: Error | undefined, place?: MessagePlace): void {

@@ -171,6 +171,36 @@ test("why a topic cannot be made is told to all that wait for it", async () => {
   expect(site.outcomes).toEqual(["1: no broker has room", "2: no broker has room"]);
 });
 
+test("if its topic is gone and cannot be made again, what may have been carried out is refused with that", async () => {
+  const site = new Site();
+  site.lead("t", "a");
+  site.publish("known", { key: "k" });
+  site.answer(LOST_SENT);
+  site.leaders.delete("t");
+  site.publish("new");
+  site.clock.advance(100);
+  expect(site.created).toEqual(["t"]);
+  site.creates[0]?.(new Error("etcd is away"));
+  await Promise.resolve();
+  await Promise.resolve();
+  site.clock.endTurn();
+  expect(site.outcomes).toHaveLength(2);
+  expect(site.outcomes.find((outcome) => outcome.startsWith("known"))).toMatch(/whether the messages were published is not known$/);
+  expect(site.outcomes).toContain("new: etcd is away");
+});
+
+test("a leader that refuses what an earlier one may have carried out does not make it certain", () => {
+  const site = new Site();
+  site.lead("t", "a");
+  site.publish("1", { key: "k" });
+  site.answer(LOST_SENT);
+  site.lead("t", "b");
+  site.answer({ kind: "refused", reason: "the disk is full" });
+  expect(site.outcomes).toEqual([
+    "1: the broker that leads partition 0 of topic t went away before it answered: whether the messages were published is not known",
+  ]);
+});
+
 test("what was surely not carried out goes to the next leader", () => {
   for (const answer of [LOST_UNSENT, { kind: "not-leader" } as const]) {
     const site = new Site();
