@@ -102,6 +102,7 @@ export class PartitionRepair implements Mender {
   /** To be called several times a second. */
   review(nowMs: number): void {
     const { work } = this;
+    if (work === undefined && this.queue.length === 0 && !this.isHeldBack) return;
     if (work?.asked !== undefined && nowMs > work.asked.untilMs) this.postpone(work, work.asked.uid);
     this.goOn(nowMs);
   }

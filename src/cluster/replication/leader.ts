@@ -370,6 +370,7 @@ export class Leader implements Counted {
   }
 
   private sendTo(follower: FollowerProgress): void {
+    if (follower.sent >= this.log.end) return;
     const peer = this.parts.peers.get(follower.uid);
     if (peer === undefined || !follower.isFollowing) return;
     const isInSync = this.inSync.has(follower.uid);

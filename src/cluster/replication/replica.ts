@@ -243,7 +243,7 @@ export class Replica {
   }
 
   private get rests(): boolean {
-    return this.parts.clock.steadyMs() < this.restUntilMs;
+    return this.restUntilMs > 0 && this.parts.clock.steadyMs() < this.restUntilMs;
   }
 
   /** The one in the record may not have been saved yet. */

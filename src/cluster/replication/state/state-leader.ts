@@ -179,6 +179,7 @@ export class StateLeader {
   }
 
   private sendTo(uid: string, follower: StateProgress): void {
+    if (follower.isWaiting && (!follower.isDone || follower.sent === this.number)) return;
     const peer = this.parts.peers.get(uid);
     if (peer?.isUp !== true) return;
     const isInSync = this.counted.isInSync(uid);

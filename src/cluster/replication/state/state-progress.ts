@@ -83,6 +83,11 @@ export class StateProgress {
     for (const keys of [this.values, this.channels, this.removed]) keys.delete(key);
   }
 
+  /** Nothing can be sent before it says more, or a key changes. */
+  get isWaiting(): boolean {
+    return this.told === undefined && this.values.size + this.channels.size + this.removed.size === 0;
+  }
+
   /** Whether nothing is left to be sent. */
   get isDone(): boolean {
     return this.isCompared && this.values.size + this.channels.size + this.removed.size === 0;
