@@ -157,7 +157,7 @@ function readPublish(reader: FieldReader): ForwardedPublish {
   if (command === undefined) throw new WireError("unknown command");
   const isRecords = reader.flag();
   const deferMs = reader.f64();
-  if (!(deferMs >= 0)) throw new WireError(`a delay of ${deferMs} ms`);
+  if (!(deferMs >= 0 && Number.isFinite(deferMs))) throw new WireError(`a delay of ${deferMs} ms`);
   const topic = reader.text();
   return { partition, command, isRecords, deferMs, topic, key: reader.latin1(), origin: reader.text(), messages: reader.rest() };
 }

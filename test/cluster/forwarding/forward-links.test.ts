@@ -265,6 +265,13 @@ test("what no broker answers ends the connection", () => {
   }
 });
 
+test("a delay that is no time is refused", () => {
+  for (const deferMs of [-1, Number.NaN, Number.POSITIVE_INFINITY]) {
+    const frame = encodeForwardFrame({ kind: "publish", number: 5, publish: { ...publishOf(1), deferMs, messages: Buffer.alloc(0) } });
+    expect(() => decodeForwardFrame(frame.subarray(4))).toThrow(`a delay of ${deferMs} ms`);
+  }
+});
+
 test("damaged frames are refused", () => {
   const random = new Random(11);
   const { messages, ...publish } = publishOf(3);
