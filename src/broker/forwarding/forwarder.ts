@@ -264,8 +264,10 @@ export class Forwarder {
   private carryOut(entry: Entry, uid: string, publish: ForwardedPublish): void {
     let isInCall = true;
     this.parts.own.publish(publish, (answer) => {
-      if (isInCall) this.parts.clock.callAfterTurn(() => this.answered(entry, uid, publish, answer));
-      else this.answered(entry, uid, publish, answer);
+      // This broker has taken the key, so it knows keys.
+      const known = answer.kind === "unknown" ? { ...answer, knowsKeys: true } : answer;
+      if (isInCall) this.parts.clock.callAfterTurn(() => this.answered(entry, uid, publish, known));
+      else this.answered(entry, uid, publish, known);
     });
     isInCall = false;
   }
@@ -300,7 +302,7 @@ export class Forwarder {
         entry.reason = `no broker that leads partition ${partition} of topic ${topic} takes publishes`;
         return this.again(entry);
       case "unknown":
-        return this.again(entry, answer.reason, isRecognizable(publish));
+        return this.again(entry, answer.reason, answer.knowsKeys && isRecognizable(publish));
       case "lost":
         entry.reason = `the broker that leads partition ${partition} of topic ${topic} cannot be reached`;
         if (!answer.wasSent) return this.again(entry);

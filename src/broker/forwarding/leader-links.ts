@@ -2,7 +2,9 @@ import type { ForwardAnswer, ForwardedPublish } from "./forwarded-publish.ts";
 
 /** How a publish ended that was given to a link. */
 export type LinkAnswer =
-  | ForwardAnswer
+  | Exclude<ForwardAnswer, { readonly kind: "unknown" }>
+  /** As of ForwardAnswer. knowsKeys: it recognizes a repetition by its idempotency key. */
+  | { readonly kind: "unknown"; readonly reason: string; readonly knowsKeys: boolean }
   /**
    * The connection could not be made, or is lost.
    *

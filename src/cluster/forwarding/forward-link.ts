@@ -124,7 +124,8 @@ export class ForwardLink {
     const pending = this.pending.get(frame.number);
     if (pending?.frame === undefined) throw new WireError(`an answer to publish ${frame.number}, which has none to come`);
     this.pending.delete(frame.number);
-    pending.done(frame.answer);
+    const { answer } = frame;
+    pending.done(answer.kind === "unknown" ? { ...answer, knowsKeys: attempt.knowsKeys } : answer);
   }
 
   private welcome(attempt: Attempt, knowsKeys: boolean): void {

@@ -170,7 +170,7 @@ test("a batch with keys goes to the leaders of its keys, each part with an idemp
   for (const [partition, bodies] of got)
     expect(bodies).toEqual(keys.filter((key) => partitionOf(key) === partition).map((key) => `of ${key}`));
   for (const { answer } of front.sent.slice(1)) answer(DONE);
-  front.sent[0]?.answer({ kind: "unknown", reason: "gone" });
+  front.sent[0]?.answer({ kind: "unknown", reason: "gone", knowsKeys: true });
   // With a key it is sent again.
   await front.untilSent(PARTITIONS + 1);
   front.sent[PARTITIONS]?.answer(DONE);
@@ -217,7 +217,10 @@ test("every kind of publish comes to the leader as it was sent", async () => {
   leader.broker.registry.topicWith("t", PARTITIONS, {});
   const own = new OwnPartitions(leader.broker);
   const pump = setInterval(() => {
-    for (const { publish, answer } of front.sent.splice(0)) own.publish({ ...publish, messages: Buffer.from(publish.messages) }, answer);
+    for (const { publish, answer } of front.sent.splice(0))
+      own.publish({ ...publish, messages: Buffer.from(publish.messages) }, (one) =>
+        answer(one.kind === "unknown" ? { ...one, knowsKeys: true } : one),
+      );
   }, 1);
   try {
     const client = await front.client({ message_headers: true, idempotency: true });

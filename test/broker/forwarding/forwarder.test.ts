@@ -253,7 +253,7 @@ test("what may have been carried out is refused with that, and not sent again", 
   site.answer(LOST_SENT);
   site.publish("two", { partition: 0 });
   site.lead("t", "b");
-  site.answer({ kind: "unknown", reason: "another broker leads" });
+  site.answer({ kind: "unknown", reason: "another broker leads", knowsKeys: true });
   expect(site.outcomes).toEqual([
     "plain: the broker that leads partition 0 of topic t went away before it answered: whether the messages were published is not known",
     "two: another broker leads: whether the messages were published is not known",
@@ -275,6 +275,16 @@ test("with an idempotency key it is sent again, to a leader that knows keys", ()
     "other: the broker that leads partition 0 of topic t went away before it answered: whether the messages were published is not known",
   ]);
   expect(site.forwarder.counts.repeated).toBe(1);
+});
+
+test("with an idempotency key that its leader does not know it is not sent again", () => {
+  const site = new Site();
+  site.lead("t", "a");
+  site.publish("1", { key: "k" });
+  site.answer({ kind: "unknown", reason: "another broker leads", knowsKeys: false });
+  site.clock.advance(1_000);
+  expect(site.take()).toEqual([]);
+  expect(site.outcomes).toEqual(["1: another broker leads: whether the messages were published is not known"]);
 });
 
 test("a repeated publish ends, whatever its leaders do", () => {

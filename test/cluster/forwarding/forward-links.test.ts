@@ -98,7 +98,7 @@ test("publishes of any size arrive in their order, and each gets its own answer"
     { kind: "not-leader" },
     { kind: "refused", reason: "full" },
   ]);
-  expect(answers.get(4)).toMatchObject({ kind: "unknown" });
+  expect(answers.get(4)).toMatchObject({ kind: "unknown", knowsKeys: true });
   links.close();
 });
 
