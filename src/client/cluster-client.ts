@@ -126,6 +126,11 @@ export class ClusterClient {
     return this.post("lead", { topic, partition, ...(to === undefined ? {} : { to }) });
   }
 
+  /** Has leaders and replicas spread evenly, at any hour. */
+  balance(): Promise<void> {
+    return this.post("balance", {});
+  }
+
   /** Has everything moved from a broker to others. */
   removeNode(node: string): Promise<void> {
     return this.post("remove-node", { node });

@@ -55,6 +55,16 @@ const lead = command({
   },
 });
 
+const balance = command({
+  name: "balance",
+  summary: "spread leaders and replicas evenly now",
+  about: `The cluster does that by itself, within --balance-hours of the lookup servers and where brokers differ by more than a fifth; this does it now and
+as evenly as can be. Leaders are handed over first, many at once; then replicas move, one after the other, while none is missing.`,
+  words: [],
+  table: CLUSTER_TABLE,
+  run: (call) => change(call, (client) => client.balance(), "leaders and replicas are being balanced; see bunsq cluster status"),
+});
+
 interface RemovalFlags extends ClusterFlags {
   cancel: boolean;
   wait: boolean;
@@ -161,6 +171,7 @@ export const clusterCommand: Command = commandGroup("cluster", "Show a cluster, 
   clusterTopicsCommand,
   move,
   lead,
+  balance,
   removeNode,
   expand,
   replicas,

@@ -1,6 +1,6 @@
 import type { Clock, Timer } from "../../base/clock.ts";
 import type { Logger } from "../../base/logger.ts";
-import type { Etcd, EtcdCompare, EtcdOperation } from "../etcd/etcd.ts";
+import { type Etcd, type EtcdCompare, type EtcdOperation, MAX_TXN_OPERATIONS } from "../etcd/etcd.ts";
 import { EtcdError } from "../etcd/etcd-error.ts";
 import type { ClusterView, Stored } from "../state/cluster-view.ts";
 import type { ClusterKeys } from "../state/keys.ts";
@@ -8,6 +8,7 @@ import { type ControllerRecord, type MoveRecord, type PartitionRecord, type Remo
 import { type BalanceHours, isWithin } from "./balance-hours.ts";
 import { EmptiedPaths } from "./emptied-paths.ts";
 import { layoutOf } from "./layout.ts";
+import { LeadBalance } from "./lead-balance.ts";
 import { planMoves } from "./move-plan.ts";
 import { type MoveContext, type MoveStep, PartitionMove } from "./partition-move.ts";
 import { improve } from "./place.ts";
@@ -21,9 +22,11 @@ const HAND_OVER_MS = 5_000;
 const LOST_MS = 30_000;
 /** Whoever makes a topic has this long before somebody else finishes it. */
 const FINISH_AFTER_MS = 10_000;
-/** Brokers say this seldom what they have to do; so often, at most, something is moved for balance, and one partition not again for an hour. */
+/** Brokers say this seldom what they have to do; so often, at most, a replica is moved for balance, and one partition not again for an hour. */
 const BALANCE_MS = 60_000;
 const REST_MS = 3_600_000;
+/** A step of a move has two conditions and two operations; each transaction has one more for the controller's key. */
+const STEPS_PER_TXN = Math.floor((MAX_TXN_OPERATIONS - 1) / 2);
 /** How many deleted topics are remembered, and how many are forgotten at once. */
 const MOST_DELETED = 2_000;
 const MOST_FORGOTTEN = 100;
@@ -47,16 +50,22 @@ export interface ControllerOptions {
 /** A step of a move, and the records that it was made from: its transaction rests on these, however the view has changed meanwhile. */
 interface PlannedStep {
   readonly name: string;
-  readonly move: Stored<MoveRecord>;
+  readonly move: Stored<MoveRecord> | undefined;
   readonly partition: Stored<PartitionRecord> | undefined;
+  /** What the move is, or was. */
+  readonly record: MoveRecord;
   readonly step: MoveStep;
 }
+
+/** `unknown`: etcd did not answer. The view shows what came of it, and what is tried again rests on revisions. */
+type Outcome = "done" | "refused" | "unknown";
 
 /**
  * Moves partitions, if this lookup server is the controller. What is under way is in etcd, so that another one can go on with it.
  *
  * Each transaction rests on the revision of the controller's key: of two that believe to be the controller, one cannot change anything. The
- * start of a move writes that key again, so whoever starts the next one has seen all moves that were started: a broker has one at a time.
+ * start of a move that copies or drops a replica writes that key again, so whoever starts the next one has seen all that were started: a
+ * broker has one at a time. Letting another replica lead costs no such thing: many partitions are handed over at once.
  */
 export class Controller {
   private timer: Timer | undefined;
@@ -67,9 +76,15 @@ export class Controller {
   /** Since when things have been as they are, by the steady clock: absent brokers, moves at a revision, topics at a revision. */
   private since = new Map<string, number>();
   private readonly paths: EmptiedPaths;
+  private readonly leads: LeadBalance;
+  /** The request for balance, by its revision, that leaders were planned for. */
+  private leadsPlannedFor = 0;
+  private hasMovedReplicas = false;
 
   constructor(private readonly options: ControllerOptions) {
-    this.paths = new EmptiedPaths(options.view);
+    const { view, threshold } = options;
+    this.paths = new EmptiedPaths(view);
+    this.leads = new LeadBalance({ view, threshold, isHeld: (name) => !this.isRested(name) });
   }
 
   start(): void {
@@ -88,6 +103,7 @@ export class Controller {
     this.rounds++;
     // Whoever is the controller later has to know it as well.
     if (this.rounds % ROUNDS_PER_PLAN === 0) this.paths.look();
+    this.leads.look(this.options.clock.steadyMs());
     if (this.seat() === undefined) await this.claim();
     else await this.work();
     if (!this.isClosed) this.start();
@@ -104,6 +120,7 @@ export class Controller {
     const { view, etcd, keys, own, lease } = this.options;
     if (view.controller !== undefined || view.revision === 0 || !lease.holds) return;
     this.since.clear();
+    this.leads.clear();
     const put = { put: keys.controller, value: SHAPES.controller.write(own), lease: lease.id };
     await etcd.txn([{ key: keys.controller, modRevision: 0 }], [put]);
   }
@@ -112,16 +129,19 @@ export class Controller {
     this.look();
     const { view } = this.options;
     const busy = busyBrokers(view.moves.values());
+    const steps: PlannedStep[] = [];
     let begun: PlannedStep | undefined;
     for (const [name, move] of view.moves) {
       const partition = this.partitionOf(move.value);
       const step = this.stepOf(name, move, partition?.value, busy);
       if (step === undefined) continue;
-      const planned = { name, move, partition, step };
-      if (!step.isStart) await this.take(planned);
+      const planned = { name, move, partition, record: move.value, step };
+      if (!step.isStart) steps.push(planned);
       else begun ??= planned;
     }
-    if (begun !== undefined) await this.take(begun);
+    for (let i = 0; i < steps.length; i += STEPS_PER_TXN) await this.take(steps.slice(i, i + STEPS_PER_TXN));
+    await this.beginLeads();
+    if (begun !== undefined) await this.take([begun]);
     else if (this.rounds % ROUNDS_PER_PLAN === 0) await this.plan();
   }
 
@@ -147,24 +167,52 @@ export class Controller {
     return new PartitionMove(value, partition, context).next();
   }
 
-  private async take({ name, move, partition: stored, step }: PlannedStep): Promise<void> {
-    const { keys, logger } = this.options;
+  /** Does steps of different moves, together if none of their records has changed. */
+  private async take(steps: readonly PlannedStep[]): Promise<void> {
+    const { keys } = this.options;
     const seat = this.seat();
     if (seat === undefined) return;
-    const { topic, partition, what, from, to } = move.value;
-    const key = keys.partition(topic, partition);
-    const moveKey = keys.member("moves", name);
-    const operations: EtcdOperation[] = [
-      step.move === undefined ? { remove: moveKey } : { put: moveKey, value: SHAPES.moves.write(step.move) },
-    ];
-    if (step.partition !== undefined) operations.push({ put: key, value: SHAPES.partitions.write(step.partition) });
-    const conditions = [
-      { key: moveKey, modRevision: move.modRevision },
-      { key, modRevision: stored?.modRevision ?? 0 },
-    ];
-    if (!(await this.commit(seat, conditions, operations, step.isStart))) return;
+    const conditions: EtcdCompare[] = [];
+    const operations: EtcdOperation[] = [];
+    for (const { name, move, partition: stored, record, step } of steps) {
+      const key = keys.partition(record.topic, record.partition);
+      const moveKey = keys.member("moves", name);
+      conditions.push({ key: moveKey, modRevision: move?.modRevision ?? 0 }, { key, modRevision: stored?.modRevision ?? 0 });
+      operations.push(step.move === undefined ? { remove: moveKey } : { put: moveKey, value: SHAPES.moves.write(step.move) });
+      if (step.partition !== undefined) operations.push({ put: key, value: SHAPES.partitions.write(step.partition) });
+    }
+    const isStart = steps.some(({ step }) => step.isStart);
+    const outcome = await this.commit(seat, conditions, operations, isStart);
+    if (outcome === "done") for (const one of steps) this.taken(one);
+    if (outcome !== "refused" || steps.length === 1) return;
+    const half = steps.length >> 1;
+    await this.take(steps.slice(0, half));
+    await this.take(steps.slice(half));
+  }
+
+  private taken({ record, step }: PlannedStep): void {
+    const { topic, partition, what, why, from, to } = record;
+    // What an operator has chosen is not changed for balance soon after.
+    if (what === "lead" && why === "asked") this.rest(`${topic}/${partition}`);
     const state = step.move === undefined ? "ended" : step.move.state;
-    logger.info(`MOVE(${topic}/${partition}): ${what} ${from} ${to}: ${state}`);
+    this.options.logger.info(`MOVE(${topic}/${partition}): ${what} ${from} ${to}: ${state}`);
+  }
+
+  /** Hands over some of the partitions that others are to lead. */
+  private async beginLeads(): Promise<void> {
+    const leads = this.leads.next(STEPS_PER_TXN);
+    if (leads.length === 0) return;
+    const steps = leads.map(({ stored, move }): PlannedStep => {
+      const partition = { ...stored.value, successor: move.to };
+      return {
+        name: String(stored.value.prefix),
+        move: undefined,
+        partition: stored,
+        record: move,
+        step: { move, partition, isStart: false },
+      };
+    });
+    await this.take(steps);
   }
 
   private partitionOf({ topic, partition }: MoveRecord) {
@@ -184,13 +232,43 @@ export class Controller {
     if (await this.replaceEmptied(seat)) return;
     const { moves, problems } = planMoves(view);
     if (await this.updateRemovals(seat, problems)) return;
-    const wanted = moves.length > 0 || view.moves.size > 0 ? moves : this.forBalance();
-    if (wanted.length === 0) return;
-    await this.commit(
-      seat,
-      wanted.map(({ prefix }) => ({ key: keys.move(prefix), modRevision: 0 })),
-      wanted.map(({ prefix, move }) => ({ put: keys.move(prefix), value: SHAPES.moves.write(move) })),
-    );
+    if (!this.leads.isBusy) this.planLeads();
+    const isIdle = moves.length === 0 && view.moves.size === 0 && !this.leads.isBusy;
+    const wanted = isIdle ? this.forBalance() : moves;
+    if (wanted.length > 0)
+      await this.commit(
+        seat,
+        wanted.map(({ prefix }) => ({ key: keys.move(prefix), modRevision: 0 })),
+        wanted.map(({ prefix, move }) => ({ put: keys.move(prefix), value: SHAPES.moves.write(move) })),
+      );
+    else if (isIdle) await this.endRequest(seat);
+  }
+
+  private planLeads(): void {
+    const { view, clock, balanceHours } = this.options;
+    const asked = view.balanceRequest?.modRevision ?? 0;
+    if (asked !== 0 && asked !== this.leadsPlannedFor) {
+      this.leadsPlannedFor = asked;
+      this.hasMovedReplicas = false;
+      this.leads.planAll(clock.steadyMs());
+    } else if (isWithin(balanceHours, clock.wallMs())) this.leads.plan(clock.steadyMs());
+  }
+
+  /** Nothing is left to move that an operator has asked for, or it cannot be moved now. */
+  private async endRequest(seat: Stored<ControllerRecord>): Promise<void> {
+    const { view, keys, logger } = this.options;
+    const request = view.balanceRequest;
+    if (request === undefined) return;
+    // Replicas took their leaders along.
+    if (this.hasMovedReplicas) this.leadsPlannedFor = 0;
+    else {
+      const key = keys.balanceRequest;
+      const isDone = await this.commit(seat, [{ key, modRevision: request.modRevision }], [{ remove: key }]);
+      if (isDone === "done")
+        logger.info(
+          this.isWhole ? "CLUSTER: balanced as asked" : "CLUSTER: leaders are balanced as asked; replicas are not while some are missing",
+        );
+    }
   }
 
   private async finish(topic: string): Promise<void> {
@@ -247,7 +325,7 @@ export class Controller {
       if (replacedBy === undefined || view.removals.has(uid) || !this.isLonger(`away ${uid}`, LOST_MS)) continue;
       const key = keys.member("removals", uid);
       const value = SHAPES.removals.write({ state: "draining", partitions, left: partitions, problem: "", replacedBy });
-      if (await this.commit(seat, [{ key, modRevision: 0 }], [{ put: key, value }]))
+      if ((await this.commit(seat, [{ key, modRevision: 0 }], [{ put: key, value }])) === "done")
         logger.warn(`CLUSTER: data path ${uid} is gone, and ${replacedBy} is in its place: ${partitions} partitions are copied anew`);
       return true;
     }
@@ -271,28 +349,41 @@ export class Controller {
     return false;
   }
 
-  /** One move for balance, when nothing else is to do and all is in sync. */
+  /** One replica to move for balance, when nothing else is to do and all is in sync. */
   private forBalance(): { prefix: number; move: MoveRecord }[] {
     const { view, clock, threshold, balanceHours } = this.options;
     const nowMs = clock.steadyMs();
-    if (nowMs - this.balancedMs < BALANCE_MS || !isWithin(balanceHours, clock.wallMs())) return [];
-    if ([...view.partitions.values()].some(({ value }) => value.leader === "" || value.inSync.length < value.replicas.length)) return [];
+    const isAsked = view.balanceRequest !== undefined;
+    if (!isAsked && (nowMs - this.balancedMs < BALANCE_MS || !isWithin(balanceHours, clock.wallMs()))) return [];
+    if (!this.isWhole) return [];
     this.balancedMs = nowMs;
-    const isRested = (name: string) => nowMs >= (this.restsUntilMs.get(name) ?? Number.NEGATIVE_INFINITY);
-    const improvement = improve(layoutOf(view), threshold, (placed) => isRested(`${placed.topic}/${placed.partition}`));
+    const layout = layoutOf(view);
+    const improvement = improve(layout, isAsked ? 0 : threshold, (placed) => this.isRested(`${placed.topic}/${placed.partition}`));
     if (improvement === undefined) return [];
-    const { what, from, to, placed } = improvement;
+    const { placed, from, to } = improvement;
     const name = `${placed.topic}/${placed.partition}`;
     const stored = view.partitions.get(name)?.value;
     if (stored === undefined) return [];
-    this.restsUntilMs.set(name, nowMs + REST_MS);
+    this.rest(name);
+    this.hasMovedReplicas = true;
     const { topic, partition } = placed;
-    return [
-      {
-        prefix: stored.prefix,
-        move: { state: "waiting", what, why: "balance", topic, partition, uid: stored.uid, from, to, inSync: 0 },
-      },
-    ];
+    const move = { state: "waiting", what: "replace", why: "balance", topic, partition, uid: stored.uid, from, to, inSync: 0 } as const;
+    return [{ prefix: stored.prefix, move }];
+  }
+
+  /** Whether all replicas of all partitions are in sync. */
+  private get isWhole(): boolean {
+    for (const { value } of this.options.view.partitions.values())
+      if (value.leader === "" || value.inSync.length < value.replicas.length) return false;
+    return true;
+  }
+
+  private rest(name: string): void {
+    this.restsUntilMs.set(name, this.options.clock.steadyMs() + REST_MS);
+  }
+
+  private isRested(name: string): boolean {
+    return this.options.clock.steadyMs() >= (this.restsUntilMs.get(name) ?? Number.NEGATIVE_INFINITY);
   }
 
   // ---- since when
@@ -315,18 +406,18 @@ export class Controller {
 
   // ---- etcd
 
-  /** @returns whether it was surely done. If it is not known the view shows it, and what is tried again rests on revisions. */
   private async commit(
     seat: Stored<ControllerRecord>,
     conditions: readonly EtcdCompare[],
     operations: readonly EtcdOperation[],
     isStart = false,
-  ): Promise<boolean> {
+  ): Promise<Outcome> {
     const { etcd, keys, lease } = this.options;
     const key = keys.controller;
     const again = isStart ? [{ put: key, value: SHAPES.controller.write(seat.value), lease: lease.id }] : [];
     const result = await etcd.txn(this.allOf({ key, modRevision: seat.modRevision }, conditions), [...operations, ...again]);
-    return !(result instanceof EtcdError) && result.succeeded;
+    if (result instanceof EtcdError) return "unknown";
+    return result.succeeded ? "done" : "refused";
   }
 
   /** The conditions of a transaction: that this is still the controller, and what else it rests on. */
@@ -335,11 +426,11 @@ export class Controller {
   }
 }
 
-/** The brokers that have a move under way. */
+/** The brokers that have a move under way which copies or drops a replica. */
 function busyBrokers(moves: Iterable<Stored<MoveRecord>>): Set<string> {
   const busy = new Set<string>();
   for (const { value } of moves) {
-    if (value.state === "waiting") continue;
+    if (value.state === "waiting" || value.what === "lead") continue;
     for (const uid of [value.from, value.to]) if (uid !== "") busy.add(uid);
   }
   return busy;

@@ -1,7 +1,7 @@
 import type { ClusterView } from "../state/cluster-view.ts";
 import { topicAndPartition } from "../state/keys.ts";
 import type { PartitionRecord } from "../state/records.ts";
-import type { Layout, Placed } from "./place.ts";
+import type { Layout, Placed } from "./placed.ts";
 
 /** How many bytes a second of a leader, and stored bytes of a replica, weigh as much as the partition itself. */
 const LEADER_UNIT = 1024;

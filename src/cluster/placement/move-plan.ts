@@ -1,7 +1,8 @@
 import type { ClusterView } from "../state/cluster-view.ts";
 import type { MoveRecord, TopicRecord } from "../state/records.ts";
 import { layoutOf } from "./layout.ts";
-import { chooseToDrop, type Layout, type Placed, placeOneMore } from "./place.ts";
+import { chooseToDrop, placeOneMore } from "./place.ts";
+import type { Layout, Placed } from "./placed.ts";
 
 /** As many moves of one broker's removal wait at a time; the next ones are planned with what is known then. */
 const WAITING_PER_REMOVAL = 4;

@@ -43,6 +43,11 @@ export class OperatorCalls {
     return this.logged(`let ${names.label(target)} lead ${topic}/${partition}`, await requests.lead(topic, partition, target));
   }
 
+  /** Has leaders and replicas spread as evenly as can be, at any hour. */
+  async balance(): Promise<ClusterRefusal | undefined> {
+    return this.logged("balance leaders and replicas", await this.parts.requests.balance());
+  }
+
   /** Has a broker drained. How far that is, the status says. */
   async removeNode(node: string): Promise<ClusterRefusal | undefined> {
     const { names, requests } = this.parts;
@@ -91,15 +96,20 @@ export class OperatorCalls {
     return this.logged(`topic ${topic}: ${minInSync} replicas in sync at least`, await topics.change(topic, { minInSync }));
   }
 
-  /** Has a replica lead that is not in sync, when none of those that are will come back. @param isAccepted that messages may be lost */
-  async recover(topic: string, partition: number, from: string, isAccepted: boolean): Promise<ClusterRefusal | undefined> {
+  /**
+   * Has a replica lead that is not in sync, when none of those that are will come back.
+   *
+   * @param isAccepted that messages may be lost
+   * @param by where it was asked for, for the log
+   */
+  async recover(topic: string, partition: number, from: string, isAccepted: boolean, by: string): Promise<ClusterRefusal | undefined> {
     const { names, requests, view } = this.parts;
     const uid = names.find(from);
     if (uid instanceof ClusterRefusal) return uid;
     const given = view.partitions.get(`${topic}/${partition}`)?.value.inSync.map((one) => names.label(one)) ?? [];
     const refusal = await requests.recover(topic, partition, uid, isAccepted);
     const what = `let ${names.label(uid)} lead ${topic}/${partition} without what only ${given.join(", ")} had`;
-    if (refusal === undefined) this.parts.logger.warn(`CLUSTER: asked to ${what}: acknowledged messages may be lost`);
+    if (refusal === undefined) this.parts.logger.warn(`CLUSTER: asked by ${by} to ${what}: acknowledged messages may be lost`);
     else return this.logged(what, refusal);
     return undefined;
   }

@@ -2,7 +2,7 @@ import { MAX_REPLICAS, type MoveRecord, type PartitionRecord } from "../state/re
 
 /** What a step of a move depends on beside its records. */
 export interface MoveContext {
-  /** Has no other move under way. */
+  /** Has no other move under way that copies or drops a replica. */
   isFree(uid: string): boolean;
   isAlive(uid: string): boolean;
   /** Has been away for long, or is to be removed: nothing is copied to it. */
@@ -20,7 +20,7 @@ export interface MoveStep {
   readonly move: MoveRecord | undefined;
   /** undefined: the partition stays as it is. */
   readonly partition: PartitionRecord | undefined;
-  /** From here on its brokers have this move under way. */
+  /** From here on its brokers have this move under way. Letting another replica lead moves no data, and so does not count. */
   readonly isStart: boolean;
 }
 
@@ -60,12 +60,12 @@ export class PartitionMove {
     const { context } = this;
     // Another one may lead than when it was asked for.
     const from = what === "lead" ? leader : this.move.from;
-    if ([from, to].some((uid) => uid !== "" && !context.isFree(uid))) return undefined;
+    if (what !== "lead" && [from, to].some((uid) => uid !== "" && !context.isFree(uid))) return undefined;
     const move: MoveRecord = { ...this.move, from, inSync: inSync.length };
     const begin = (state: MoveRecord["state"], changes?: Partial<PartitionRecord>): MoveStep => ({
       move: { ...move, state },
       partition: changes === undefined ? undefined : { ...partition, ...changes },
-      isStart: true,
+      isStart: what !== "lead",
     });
     if (what === "lead") return inSync.includes(to) && leader !== to ? begin("leading", { successor: to }) : this.end();
     if (what !== "add" && !replicas.includes(from)) return this.end();

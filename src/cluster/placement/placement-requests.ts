@@ -37,6 +37,11 @@ export class PlacementRequests {
     return this.moveAs("replace", topic, partition, from, to);
   }
 
+  /** Has leaders and replicas spread as evenly as can be, at any hour. */
+  async balance(): Promise<ClusterRefusal | undefined> {
+    return this.ask([], [{ put: this.keys.balanceRequest, value: SHAPES.requests.write({ what: "balance" }) }]);
+  }
+
   /** Has another replica, which is in sync, lead a partition. */
   async lead(topic: string, partition: number, to: string): Promise<ClusterRefusal | undefined> {
     return this.moveAs("lead", topic, partition, this.view.partitions.get(`${topic}/${partition}`)?.value.leader ?? "", to);

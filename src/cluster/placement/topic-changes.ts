@@ -17,7 +17,8 @@ import {
 import { BadValue } from "../state/shape.ts";
 import { ClusterRefusal } from "./cluster-refusal.ts";
 import { layoutOf, placedOf } from "./layout.ts";
-import { type Placed, placeNew } from "./place.ts";
+import { placeNew } from "./place.ts";
+import type { Placed } from "./placed.ts";
 import { firstFree } from "./prefixes.ts";
 
 /** How long a call goes on while etcd does not answer, or others are quicker. */

@@ -57,6 +57,7 @@ export class ClusterView {
     moves: new Map(),
     removals: new Map(),
     deleted: new Map(),
+    requests: new Map(),
   };
   /** The revision that changed each known key last. */
   private readonly modRevisions = new Map<string, number>();
@@ -128,6 +129,11 @@ export class ClusterView {
 
   get deleted(): ReadonlyMap<string, Stored<Records["deleted"]>> {
     return this.tables.deleted;
+  }
+
+  /** That an operator wants everything balanced now. */
+  get balanceRequest(): Stored<Records["requests"]> | undefined {
+    return this.tables.requests.get("balance");
   }
 
   /** Reads everything, tells what differs from before, and watches from there. */

@@ -27,7 +27,7 @@ export class ClusterKeys {
   }
 
   /** @throws Error for an id that cannot be part of a key */
-  member(kind: "brokers" | "lookups" | "moves" | "removals" | "deleted", id: string): string {
+  member(kind: "brokers" | "lookups" | "moves" | "removals" | "deleted" | "requests", id: string): string {
     if (!ID.test(id)) throw new Error(`invalid id "${id}": use up to 200 letters, digits and . _ : @ -`);
     return `${this.prefix}${kind}/${id}`;
   }
@@ -48,6 +48,11 @@ export class ClusterKeys {
   /** A move's key, by the prefix of its partition: a partition has one at a time. */
   move(prefix: number): string {
     return this.member("moves", String(prefix));
+  }
+
+  /** What operators have asked for of the whole cluster. */
+  get balanceRequest(): string {
+    return this.member("requests", "balance");
   }
 
   get prefixes(): string {

@@ -134,7 +134,7 @@ export interface PrefixesRecord extends Extensible {
 /** `moves/PREFIX`, by the partition's prefix: a change of a partition's replicas. */
 export interface MoveRecord extends Extensible {
   /**
-   * - `waiting`: for its brokers to have no other move
+   * - `waiting`: for its brokers to have no other move that copies
    * - `copying`: for `to` to be in sync
    * - `leading`: for the leader to hand over
    */
@@ -170,6 +170,11 @@ export interface RemovalRecord extends Extensible {
  */
 export interface DeletedRecord extends Extensible {
   readonly topic: string;
+}
+
+/** `requests/balance`: an operator wants leaders and replicas spread evenly now. The controller removes it when nothing is left to move. */
+export interface RequestRecord extends Extensible {
+  readonly what: "balance";
 }
 
 const disk = new Shape<DiskRecord>({ sizeBytes: whole(0), freeBytes: whole(0) });
@@ -253,6 +258,7 @@ export const SHAPES = {
     replacedBy: optional(uid, undefined),
   }),
   deleted: new Shape<DeletedRecord>({ topic: name }),
+  requests: new Shape<RequestRecord>({ what: oneOf("balance") }),
 } as const;
 
 export const PREFIXES_SHAPE = new Shape<PrefixesRecord>({
@@ -272,4 +278,5 @@ export interface Records {
   readonly moves: MoveRecord;
   readonly removals: RemovalRecord;
   readonly deleted: DeletedRecord;
+  readonly requests: RequestRecord;
 }

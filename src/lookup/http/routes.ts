@@ -3,7 +3,7 @@ import { debugRoutes } from "../../http/server/debug.ts";
 import { get, getOrHead, post, type RouteEntry, Router } from "../../http/server/router.ts";
 import type { LookupCall } from "./call.ts";
 import { createChannel, createTopic, deleteChannel, deleteTopic, tombstoneTopic } from "./changes.ts";
-import { expand, lead, minInSync, move, removeNode, replicas } from "./cluster/changes.ts";
+import { balance, expand, lead, minInSync, move, removeNode, replicas } from "./cluster/changes.ts";
 import { recover, recoverable } from "./cluster/recovery.ts";
 import { clusterStatus, clusterTopics } from "./cluster/status.ts";
 import { debug } from "./debug.ts";
@@ -35,6 +35,7 @@ const ROUTES: RouteEntry<LookupCall>[] = [
   ["/cluster/topics", get(clusterTopics)],
   ["/cluster/move", post(move)],
   ["/cluster/lead", post(lead)],
+  ["/cluster/balance", post(balance)],
   ["/cluster/remove-node", post(removeNode)],
   ["/cluster/expand", post(expand)],
   ["/cluster/replicas", post(replicas)],

@@ -3,67 +3,13 @@ import { isWithin, parseBalanceHours } from "../../../src/cluster/placement/bala
 import { Controller } from "../../../src/cluster/placement/controller.ts";
 import { SHAPES } from "../../../src/cluster/state/records.ts";
 import { breakIt } from "../simulator/broken-variants.ts";
-import { PlacementChecks } from "../simulator/placement-checks.ts";
-import { SETTINGS, SimLookup } from "../simulator/sim-lookup.ts";
-import { KEYS, SimWorld } from "../simulator/sim-world.ts";
-import { StubBroker } from "../simulator/stub-broker.ts";
-
-const MINUTE_MS = 60_000;
-
-class Cluster {
-  readonly world: SimWorld;
-  readonly checks: PlacementChecks;
-  readonly brokers: StubBroker[] = [];
-  private readonly joined = new Set<string>();
-  lookup: SimLookup;
-
-  constructor(seed: number, brokers: number, hours = "0-0") {
-    this.world = new SimWorld(seed);
-    this.checks = new PlacementChecks(this.world, (prefix, uid) => (this.joined.has(`${prefix} ${uid}`) ? undefined : "has not copied"));
-    for (let i = 1; i <= brokers; i++) this.addBroker();
-    this.lookup = new SimLookup(this.world, "l1", parseBalanceHours(hours));
-    this.world.time.advance(2_000);
-  }
-
-  /** @param address where other brokers reach it */
-  addBroker(address = `h${this.brokers.length + 1}:1`): StubBroker {
-    const broker = new StubBroker(this.world, this.joined, `b${this.brokers.length + 1}`, "z", address);
-    this.brokers.push(broker);
-    for (const one of this.brokers) for (const other of this.brokers) one.others.set(other.uid, other);
-    broker.start();
-    return broker;
-  }
-
-  create(topic: string, partitions: number, replicas: number, minInSync = 1): void {
-    const { world, lookup } = this;
-    const refusal = world.time.settle(lookup.topics.create(topic, { ...SETTINGS, partitions, replicas, minInSync }));
-    if (refusal !== undefined) throw refusal;
-    const own = () => [...lookup.view.partitions].flatMap(([name, { value }]) => (name.startsWith(`${topic}/`) ? value : []));
-    const isLed = () => own().length === partitions && own().every(({ leader }) => leader !== "");
-    world.time.until(isLed, 5_000, "all have leaders");
-  }
-
-  /** How many replicas each broker has. */
-  get kept(): number[] {
-    const all = [...this.lookup.view.partitions.values()].flatMap(({ value }) => value.replicas);
-    return this.brokers.map(({ uid }) => all.filter((one) => one === uid).length);
-  }
-
-  removal(uid: string) {
-    return this.lookup.view.removals.get(uid)?.value;
-  }
-
-  /** Waits for no more moves. */
-  rest(): void {
-    const { world, lookup } = this;
-    const isAtRest = () => lookup.view.moves.size === 0 && lookup.view.revision === world.etcd.store.revision;
-    world.time.until(isAtRest, 10 * MINUTE_MS, "moves have ended");
-    this.checks.throwIfViolated();
-  }
-}
+import type { PlacementChecks } from "../simulator/placement-checks.ts";
+import { SimLookup } from "../simulator/sim-lookup.ts";
+import { KEYS } from "../simulator/sim-world.ts";
+import { MINUTE_MS, PlacedCluster } from "./support/placed-cluster.ts";
 
 test("a removed broker is drained, one move at a time, and its record says how far that is", () => {
-  const cluster = new Cluster(1, 4);
+  const cluster = new PlacedCluster(1, 4);
   cluster.create("t", 8, 2);
   const { world, lookup, brokers } = cluster;
   const [{ uid }] = brokers;
@@ -92,7 +38,7 @@ test("a removed broker is drained, one move at a time, and its record says how f
 });
 
 test("a removal says what holds it up", () => {
-  const cluster = new Cluster(2, 2);
+  const cluster = new PlacedCluster(2, 2);
   cluster.create("t", 2, 2);
   const { world, lookup, brokers } = cluster;
   world.time.settle(lookup.requests.removeBroker(brokers[0].uid));
@@ -104,7 +50,7 @@ test("a removal says what holds it up", () => {
 });
 
 test("a broker that comes back with an emptied disk gets the replicas again, without an operator", () => {
-  const cluster = new Cluster(4, 3);
+  const cluster = new PlacedCluster(4, 3);
   cluster.create("t", 5, 3);
   const { world, lookup, brokers } = cluster;
   world.time.advance(10_000);
@@ -121,7 +67,7 @@ test("a broker that comes back with an emptied disk gets the replicas again, wit
 });
 
 test("a data path that is put back stays where it was", () => {
-  const cluster = new Cluster(5, 3);
+  const cluster = new PlacedCluster(5, 3);
   cluster.create("t", 5, 3);
   const { world, lookup, brokers } = cluster;
   world.time.advance(10_000);
@@ -136,7 +82,7 @@ test("a data path that is put back stays where it was", () => {
 });
 
 test("a broker that is away is not replaced by one that is elsewhere", () => {
-  const cluster = new Cluster(6, 4);
+  const cluster = new PlacedCluster(6, 4);
   cluster.create("t", 4, 3);
   const { world, lookup, brokers, kept } = cluster;
   world.time.advance(10_000);
@@ -148,7 +94,7 @@ test("a broker that is away is not replaced by one that is elsewhere", () => {
 
 test("a move goes on after an end of the controller at each of its transactions", () => {
   for (let at = 1; at < 12; at++) {
-    const cluster = new Cluster(3, 3);
+    const cluster = new PlacedCluster(3, 3);
     cluster.create("t", 1, 2);
     const { world, lookup, brokers } = cluster;
     const [leader] = lookup.view.partitions.get("t/0")?.value.replicas ?? [];
@@ -168,7 +114,7 @@ test("a move goes on after an end of the controller at each of its transactions"
 });
 
 test("a replica that was to go takes the place of another one that is lost", () => {
-  const cluster = new Cluster(4, 3);
+  const cluster = new PlacedCluster(4, 3);
   cluster.create("t", 1, 2, 2);
   const { world, lookup, brokers } = cluster;
   const record = () => lookup.view.partitions.get("t/0")?.value;
@@ -186,7 +132,7 @@ test("a replica that was to go takes the place of another one that is lost", () 
 });
 
 test("brokers that join get their part, and then nothing moves any more", () => {
-  const cluster = new Cluster(4, 2);
+  const cluster = new PlacedCluster(4, 2);
   cluster.create("t", 9, 2);
   cluster.addBroker();
   const { world } = cluster;
@@ -201,7 +147,7 @@ test("brokers that join get their part, and then nothing moves any more", () => 
 });
 
 test("it is balanced within its hours only", () => {
-  const cluster = new Cluster(5, 2, "22-4");
+  const cluster = new PlacedCluster(5, 2, "22-4");
   cluster.create("t", 9, 2);
   const { world, lookup } = cluster;
   const dayMs = 24 * 60 * MINUTE_MS;
@@ -214,7 +160,7 @@ test("it is balanced within its hours only", () => {
 });
 
 test("two lookup servers ask for one partition: one of them is told that something is under way", () => {
-  const cluster = new Cluster(6, 4);
+  const cluster = new PlacedCluster(6, 4);
   cluster.create("t", 1, 2);
   const { world, lookup, brokers } = cluster;
   const { replicas = [] } = lookup.view.partitions.get("t/0")?.value ?? {};
@@ -231,7 +177,7 @@ test("two lookup servers ask for one partition: one of them is told that somethi
 
 test("another replica leads when asked, also if the leader does not hand over", () => {
   for (const seed of [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]) {
-    const cluster = new Cluster(seed, 3);
+    const cluster = new PlacedCluster(seed, 3);
     cluster.create("t", 1, 3);
     const { world, lookup } = cluster;
     const { replicas = [], leader } = lookup.view.partitions.get("t/0")?.value ?? {};
@@ -249,7 +195,7 @@ test("another replica leads when asked, also if the leader does not hand over", 
  * takes the place. Then the first one goes on with what it knew.
  */
 function playTwoControllers(): PlacementChecks {
-  const cluster = new Cluster(7, 3);
+  const cluster = new PlacedCluster(7, 3);
   cluster.create("t", 2, 1);
   const { world, lookup: first, brokers, checks } = cluster;
   const { store } = world.etcd;
@@ -309,7 +255,7 @@ test("hours of the day", () => {
 });
 
 test("of the topics that were deleted the oldest are forgotten when there are many", () => {
-  const cluster = new Cluster(6, 1);
+  const cluster = new PlacedCluster(6, 1);
   const { world, lookup } = cluster;
   const uidOf = (i: number) => i.toString(16).padStart(16, "0");
   for (let i = 0; i < 2_150; i++) {

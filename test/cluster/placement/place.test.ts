@@ -1,15 +1,7 @@
 import { expect, test } from "bun:test";
-import {
-  type Candidate,
-  chooseToDrop,
-  type Improvement,
-  improve,
-  type Layout,
-  type Placed,
-  placeNew,
-  placeOneMore,
-  shared,
-} from "../../../src/cluster/placement/place.ts";
+import { planLeads } from "../../../src/cluster/placement/lead-plan.ts";
+import { chooseToDrop, type Improvement, improve, placeNew, placeOneMore, shared } from "../../../src/cluster/placement/place.ts";
+import type { Candidate, Layout, Placed } from "../../../src/cluster/placement/placed.ts";
 import { Random } from "../../support/random.ts";
 import { playSchedules } from "../simulator/schedules.ts";
 
@@ -41,17 +33,25 @@ function fewestShared(candidates: readonly Candidate[], replicas: number): numbe
   return [...used.values()].reduce((pairs, n) => pairs + (n * (n - 1)) / 2, 0);
 }
 
-function apply(placed: readonly Placed[], { what, placed: one, from, to }: Improvement): Placed[] {
-  const changed: Placed =
-    what === "lead"
-      ? { ...one, leader: to }
-      : {
-          ...one,
-          replicas: one.replicas.map((uid) => (uid === from ? to : uid)),
-          inSync: one.inSync.map((uid) => (uid === from ? to : uid)),
-          leader: one.leader === from ? to : one.leader,
-        };
+function apply(placed: readonly Placed[], { placed: one, from, to }: Improvement): Placed[] {
+  const changed: Placed = {
+    ...one,
+    replicas: one.replicas.map((uid) => (uid === from ? to : uid)),
+    inSync: one.inSync.map((uid) => (uid === from ? to : uid)),
+    leader: one.leader === from ? to : one.leader,
+  };
   return placed.map((other) => (other === one ? changed : other));
+}
+
+const anyMayLead = () => true;
+
+/** @returns how it is after all leaders that are to change have changed, and how many these were */
+function handOver(now: Layout, threshold: number, mayLead: (placed: Placed, to: string) => boolean = anyMayLead) {
+  const changes = planLeads(now, threshold, mayLead);
+  for (const { placed, to } of changes) expect([placed.inSync.includes(to), placed.leader !== to]).toEqual([true, true]);
+  const leaders = new Map(changes.map(({ placed, to }) => [placed, to]));
+  const placed = now.placed.map((one): Placed => ({ ...one, leader: leaders.get(one) ?? one.leader }));
+  return { end: { ...now, placed }, changed: changes.length };
 }
 
 function loads({ candidates, placed }: Layout): { leaders: number[]; replicas: number[] } {
@@ -69,8 +69,9 @@ function settle(start: Layout, threshold: number): { end: Layout; steps: number 
   let now = start;
   for (let steps = 0; steps <= 20 * start.placed.length + 20; steps++) {
     const next = improve(now, threshold);
-    if (next === undefined) return { end: now, steps };
-    now = { ...now, placed: apply(now.placed, next) };
+    const { end, changed } = next === undefined ? handOver(now, threshold) : { end: now, changed: 1 };
+    if (changed === 0) return { end, steps };
+    now = next === undefined ? end : { ...now, placed: apply(now.placed, next) };
   }
   throw new Error("it does not end");
 }
@@ -127,12 +128,48 @@ test("from any layout it ends balanced, over as many zones as can be, and stays 
       expect(one.replicas).toContain(one.leader);
       expect(shared(end, one.replicas)).toBe(fewestShared(candidates, replicas));
     }
-    expect(improve(end, threshold)).toBeUndefined();
+    expect([improve(end, threshold), planLeads(end, threshold, anyMayLead)]).toEqual([undefined, []]);
     const { leaders, replicas: kept } = loads(end);
     const heaviest = uneven ? 4 : 1;
     expect(spread(kept)).toBeLessThanOrEqual(threshold * mean(kept) + 2 * heaviest);
     expect(spread(leaders)).toBeLessThanOrEqual(threshold * mean(leaders) + 2 * heaviest);
   });
+});
+
+/** A thousand partitions of three brokers, of which one was away and leads nothing. */
+function afterReturn(weight: () => number = () => 1): { whole: Layout; returned: Layout } {
+  const candidates = brokers(3, 1);
+  const whole = layout(candidates, placedAs("t", placeNew(layout(candidates, []), 1_000, 3) ?? [], weight));
+  const takeOver = (one: Placed): Placed => ({ ...one, leader: one.leader === "b01" ? one.replicas[1] : one.leader });
+  return { whole, returned: { ...whole, placed: whole.placed.map(takeOver) } };
+}
+
+test("after a broker came back, its first places are its own again, in one plan", () => {
+  const { whole, returned } = afterReturn();
+  expect(loads(whole).leaders).toEqual([334, 333, 333]);
+  expect(loads(returned).leaders[1]).toBe(0);
+  const { end, changed } = handOver(returned, 0.2);
+  expect(changed).toBe(333);
+  expect(end.placed).toEqual([...whole.placed]);
+});
+
+test("leaders are spread by what they have to do, and only by replicas that may lead", () => {
+  const random = new Random(5);
+  const { returned } = afterReturn(() => 1 + random.next() * 50);
+  const { leaders } = loads(handOver(returned, 0.2).end);
+  expect(spread(leaders)).toBeLessThan(51);
+  const without = handOver(returned, 0.2, (_placed, to) => to !== "b01").end;
+  expect(loads(without).leaders[1]).toBe(0);
+  expect(planLeads({ ...returned, candidates: returned.candidates.slice(0, 1) }, 0.2, anyMayLead)).toEqual([]);
+});
+
+test("brokers whose leaders differ by little keep them, unless all is to be even", () => {
+  const { whole } = afterReturn();
+  let toMove = 60;
+  const placed = whole.placed.map((one): Placed => (one.leader === "b00" && toMove-- > 0 ? { ...one, leader: "b01" } : one));
+  const uneven = { ...whole, placed };
+  expect(planLeads(uneven, 0.5, anyMayLead)).toEqual([]);
+  expect(spread(loads(handOver(uneven, 0).end).leaders)).toBeLessThanOrEqual(1);
 });
 
 test("there are too few brokers", () => {

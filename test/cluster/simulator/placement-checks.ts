@@ -143,9 +143,10 @@ export class PlacementChecks {
 
   private checkMoves(moves: ReadonlyMap<string, MoveRecord>, partitions: ReadonlyMap<string, PartitionRecord>): void {
     const busy = new Set<string>();
-    for (const [name, { state, from, to, inSync, topic, partition }] of moves) {
+    for (const [name, { state, what, from, to, inSync, topic, partition }] of moves) {
       if (state === "waiting") continue;
-      for (const uid of [from, to]) {
+      // Another one leads then, and nothing is copied: many partitions are handed over at once.
+      for (const uid of what === "lead" ? [] : [from, to]) {
         if (uid === "") continue;
         if (busy.has(uid)) throw new Violation(`${uid} has two moves: ${JSON.stringify([...moves.values()])}`);
         busy.add(uid);

@@ -78,6 +78,7 @@ export class PlacementRun {
       void topics.change(random.pick(["t", "u"]), { replicas, minInSync: random.int(1, replicas) });
     } else if (what < 0.52) void topics.remove("u");
     else if (what < 0.56) void topics.expand("t", random.int(2, 6));
+    else if (what < 0.62) void requests.balance();
   }
 
   private partOf(view: ClusterView, prefix: number): { topic: string; at: number } {
@@ -140,7 +141,7 @@ export class PlacementRun {
 
   private get isDone(): boolean {
     const { view } = this.lookups[0];
-    if (view.revision < this.world.etcd.store.revision || view.moves.size > 0) return false;
+    if (view.revision < this.world.etcd.store.revision || view.moves.size > 0 || view.balanceRequest !== undefined) return false;
     for (const { value } of view.removals.values()) if (value.state !== "drained") return false;
     for (const [name, { value }] of view.partitions) {
       const topic = view.topics.get(name.split("/")[0])?.value;

@@ -12,6 +12,8 @@ export class StubBroker {
   /** By their uids, itself included. */
   readonly others = new Map<string, StubBroker>();
   isUp = false;
+  /** It does not hand over. Drawn at each start. */
+  isStubborn = false;
   /** What the load in its key says. */
   storedBytes = 0;
   private node: SimNode | undefined;
@@ -20,7 +22,6 @@ export class StubBroker {
   private readonly changing = new Set<string>();
   /** When a replica will have copied everything: by `PREFIX UID`, in true time. */
   private readonly copiedMs = new Map<string, number>();
-  private isStubborn = false;
 
   constructor(
     private readonly world: SimWorld,

@@ -40,6 +40,7 @@ const WHOLE: Record<Kind, object> = {
   moves: { state: "waiting", what: "replace", why: "asked", topic: "t", partition: 3, uid: UID, from: UID, to: OTHER, inSync: 2 },
   removals: { state: "draining", partitions: 4, left: 3, problem: "" },
   deleted: { topic: "t" },
+  requests: { what: "balance" },
 };
 
 describe("the values in etcd", () => {
@@ -104,6 +105,7 @@ describe("the keys in etcd", () => {
     expect(keys.placeOf(keys.topic("t#ephemeral"))).toEqual({ kind: "topics", name: "t#ephemeral" });
     expect(keys.placeOf(keys.partition("t", 0))).toEqual({ kind: "partitions", name: "t/0" });
     expect(topicAndPartition("t/12")).toEqual({ topic: "t", partition: 12 });
+    expect(keys.placeOf(keys.balanceRequest)).toEqual({ kind: "requests", name: "balance" });
     expect(keys.placeOf(keys.member("removals", "b"))).toEqual({ kind: "removals", name: "b" });
   });
 

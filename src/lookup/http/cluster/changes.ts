@@ -24,6 +24,13 @@ export async function lead(call: LookupCall): Promise<Response> {
   return empty();
 }
 
+/** POST /cluster/balance: has leaders and replicas spread as evenly as can be, at any hour. */
+export async function balance(call: LookupCall): Promise<Response> {
+  const { operators } = memberOf(call);
+  accept(await operators.balance());
+  return empty();
+}
+
 /** POST /cluster/remove-node?node=[&cancel=true]: has a broker drained, so that it can be taken away; or keeps it after all. */
 export async function removeNode(call: LookupCall): Promise<Response> {
   const { operators } = memberOf(call);

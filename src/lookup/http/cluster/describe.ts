@@ -176,6 +176,13 @@ export const CLUSTER_GROUP: ApiDescription["groups"][number] = {
         503: NOT_KNOWN,
       },
     },
+    "POST /cluster/balance": {
+      summary: "Spread leaders and replicas evenly now",
+      details:
+        "At any hour, and though brokers differ by little. Leaders go to replicas in sync, many at once; then replicas move, one at a time, while none is missing.",
+      answer: NO_BODY,
+      errors: { 400: NO_CLUSTER, 503: NOT_KNOWN },
+    },
     "POST /cluster/remove-node": {
       summary: "Move everything from a broker, alive or not, to others",
       parameters: [needs("node", `The broker, ${BROKER}`, STRING), takes("cancel", "Whether to keep it after all", BOOLEAN)],

@@ -42,7 +42,7 @@ export async function recoverable(call: LookupCall): Promise<Response> {
 export async function recover(call: LookupCall): Promise<Response> {
   const { operators } = memberOf(call);
   const isAccepted = call.query.get("accept_data_loss") === "true";
-  accept(await operators.recover(call.topicName(), partitionOf(call), needed(call, "from"), isAccepted));
+  accept(await operators.recover(call.topicName(), partitionOf(call), needed(call, "from"), isAccepted, call.clientHost));
   return empty();
 }
 
