@@ -20,6 +20,7 @@ import type { BrokerOptions } from "./options.ts";
 import { ChannelKeeper } from "./recovery/channel-keeper.ts";
 import { setMisplacedAside } from "./recovery/misplaced.ts";
 import { Recovery } from "./recovery/recovery.ts";
+import { hasReplicas } from "./recovery/replicas-left.ts";
 import { WithoutUnreadable } from "./recovery/without-unreadable.ts";
 import { DamageLog } from "./storage/damage-log.ts";
 import { DATA_FOLDER, restrictToOwner } from "./storage/data-path.ts";
@@ -108,12 +109,11 @@ export function* openParts(options: BrokerOptions, logger: Logger, environment: 
     const damage = new DamageLog(logger);
     setMisplacedAside(disk, directory, damage);
     const found = restoreMetadata(disk, directory, damage, bootId, options.startWithoutUnreadable);
+    // Before there is a new one, which would say that there are no replicas.
+    if (!isReplicated && found === "lost" && hasReplicas(disk, directory)) throw hasOthersPartitions(directory);
     const ballast = new BallastFile(disk, directory, random);
     metadata = new MetadataStore(directory, ballast, random, lock, bootId);
-    if (!isReplicated && metadata.part(ReplicaRows).load().length > 0)
-      throw new StartError(
-        `${directory} has partitions of a cluster, which other brokers have as well: give -etcd-endpoints, or use another --data-path`,
-      );
+    if (!isReplicated && metadata.part(ReplicaRows).load().length > 0) throw hasOthersPartitions(directory);
     // The logs may have messages with headers, and nothing else says so.
     if (found === "lost") metadata.noteHeaders();
     turn.continueFrom(metadata.clockStep());
@@ -260,4 +260,10 @@ function lockFolder(directory: string): FolderLock {
   }
   if (lock === "in use") throw new StartError(inUse(directory));
   return lock;
+}
+
+function hasOthersPartitions(directory: string): StartError {
+  return new StartError(
+    `${directory} has partitions of a cluster, which other brokers have as well: give -etcd-endpoints, or use another --data-path`,
+  );
 }

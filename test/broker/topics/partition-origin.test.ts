@@ -1,8 +1,10 @@
 import { afterEach, expect, test } from "bun:test";
-import { readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { openBroker } from "../../../src/broker/broker.ts";
 import type { TopicPartition } from "../../../src/broker/topics/topic-partition.ts";
 import type { PartitionOrigin } from "../../../src/broker/topics/topic-plan.ts";
-import { numbers } from "../../support/in-process.ts";
+import { defaultOptions, MemoryLogger, numbers, removeFolder, temporaryFolder } from "../../support/in-process.ts";
 import { Collector, TimedBroker } from "../../support/timed-broker.ts";
 
 const ORIGIN: PartitionOrigin = { prefix: 0xabcdef, firstSequence: 500, firstPosition: 12_345 };
@@ -76,5 +78,26 @@ test("brokers that have a partition under other numbers have equal files, from t
   for (const ending of [".log", ".idx"]) {
     const [one, other] = [from, to].map((log) => readFileSync(`${log.files?.names.directory}/${name}${ending}`));
     expect(one?.equals(other as Buffer)).toBe(true);
+  }
+});
+
+test("a data path with replicas is not served alone, also where its metadata store and the copy of it are lost", async () => {
+  const dataPath = temporaryFolder();
+  try {
+    const options = defaultOptions({ dataPath });
+    const first = openBroker(options, new MemoryLogger(), { isReplicated: true });
+    const [partition] = first.registry.topicWith("t", 1, {}, new Map([[0, ORIGIN]])).partitions;
+    partition?.log.files?.beginEpoch(1);
+    await first.publishing.publish(partition as TopicPartition, "", Buffer.from("0"), 0);
+    await first.close();
+    for (const name of readdirSync(dataPath, { recursive: true }) as string[])
+      if (/catalogue/.test(name)) rmSync(join(dataPath, name), { force: true });
+    for (let start = 0; start < 2; start++)
+      expect(() => openBroker(options, new MemoryLogger())).toThrow("has partitions of a cluster, which other brokers have as well");
+    const again = openBroker(options, new MemoryLogger(), { isReplicated: true });
+    expect(again.registry.topics.get("t")?.partitions[0]?.log.files?.epoch).toBe(1);
+    await again.close();
+  } finally {
+    removeFolder(dataPath);
   }
 });
