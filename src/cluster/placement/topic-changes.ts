@@ -41,8 +41,13 @@ interface Found {
   readonly prefixes: PrefixesRecord;
 }
 
-/** `again`: read what is true now, and go on from there. `overtaken`: the same, at once, as somebody else was quicker. */
-type Step = "done" | "again" | "overtaken" | ClusterRefusal;
+/** Somebody else was quicker, and this is true now. */
+class Overtaken {
+  constructor(readonly found: Found | ClusterRefusal) {}
+}
+
+/** `again`: read what is true now, and go on from there. */
+type Step = "done" | "again" | Overtaken | ClusterRefusal;
 
 /**
  * Topics as transactions, by any lookup server. Each transaction rests on the revision of the topic's key, so two that change one topic do
@@ -71,8 +76,8 @@ export class TopicChanges {
     const record: TopicRecord = { ...settings, uid, keyPartitions: settings.partitions };
     const problem = SHAPES.topics.read(SHAPES.topics.write(record));
     if (problem instanceof BadValue) return new ClusterRefusal("invalid", problem.message);
-    return this.inTurn(async () => {
-      const found = await this.read(topic);
+    return this.inTurn(async (known) => {
+      const found = known ?? (await this.read(topic));
       if (found instanceof ClusterRefusal || found === undefined) return found ?? "again";
       const { topic: stored } = found;
       if (stored === undefined) return this.make(topic, record, 0, found);
@@ -145,7 +150,7 @@ export class TopicChanges {
     const isAtOnce = count <= PARTITIONS_PER_TXN;
     const change = { kind: from === 0 ? "create" : "expand", partitions, firstPrefix: nextPrefix } as const;
     const put = isAtOnce ? record : { ...record, partitions: from || partitions, change };
-    const made = await this.attempt(
+    const result = await this.etcd.txn(
       [
         { key: this.keys.topic(topic), modRevision: stored?.modRevision ?? 0 },
         { key: this.keys.prefixes, modRevision: prefixesRevision },
@@ -155,9 +160,11 @@ export class TopicChanges {
         { put: this.keys.prefixes, value: PREFIXES_SHAPE.write({ ...prefixes, next: nextPrefix + count }) },
         ...(isAtOnce ? places.map((place, i) => this.newPartition(topic, from + i, uid, nextPrefix + i, place)) : []),
       ],
+      this.keysOf(topic),
     );
-    if (made === "overtaken") return "overtaken";
-    return made === "done" && isAtOnce ? "done" : "again";
+    if (result instanceof EtcdError) return "again";
+    if (result.succeeded) return isAtOnce ? "done" : "again";
+    return new Overtaken(this.foundIn(topic, result.entries));
   }
 
   /**
@@ -262,8 +269,8 @@ export class TopicChanges {
     const unknown = new ClusterRefusal("no-such-topic", `there is no topic ${topic}`);
     if (!isValidName(topic)) return unknown;
     let uid: string | undefined;
-    return this.repeat(async () => {
-      const found = await this.read(topic);
+    return this.repeat(async (known) => {
+      const found = known ?? (await this.read(topic));
       if (found === undefined || found instanceof ClusterRefusal) return found ?? "again";
       if (found.topic === undefined || found.topic.value.uid !== (uid ?? found.topic.value.uid))
         return uid === undefined ? unknown : (gone ?? unknown);
@@ -273,29 +280,39 @@ export class TopicChanges {
   }
 
   /** Repeats a step, of which one at a time is made here. */
-  private inTurn(step: () => Promise<Step>): Promise<ClusterRefusal | undefined> {
-    return this.repeat(() => {
-      const made = this.lastMaking.then(step);
+  private inTurn(step: (known?: Found | ClusterRefusal) => Promise<Step>): Promise<ClusterRefusal | undefined> {
+    return this.repeat((known) => {
+      const made = this.lastMaking.then(() => step(known));
       this.lastMaking = made.catch(() => {});
       return made;
     });
   }
 
-  private async repeat(step: () => Promise<Step>): Promise<ClusterRefusal | undefined> {
+  /** @param step gets what the one before has found that was overtaken */
+  private async repeat(step: (known?: Found | ClusterRefusal) => Promise<Step>): Promise<ClusterRefusal | undefined> {
     const untilMs = this.clock.steadyMs() + LIMIT_MS;
+    let known: Found | ClusterRefusal | undefined;
     while (true) {
-      const result = await step();
-      if (result !== "again" && result !== "overtaken") return result === "done" ? undefined : result;
+      const result = await step(known);
+      if (result === "done") return undefined;
+      if (result instanceof ClusterRefusal) return result;
       if (this.clock.steadyMs() > untilMs) return new ClusterRefusal("unknown-outcome", "etcd did not answer in time; it may yet happen");
-      if (result === "again") await new Promise<void>((resolve) => this.clock.callAfter(AGAIN_MS * this.random(), resolve));
+      known = result instanceof Overtaken ? result.found : undefined;
+      if (known === undefined) await new Promise<void>((resolve) => this.clock.callAfter(AGAIN_MS * this.random(), resolve));
     }
   }
 
   /** @returns undefined if etcd cannot be read now */
   private async read(topic: string): Promise<Found | ClusterRefusal | undefined> {
-    const result = await this.etcd.txn([], [{ get: this.keys.topic(topic) }, { get: this.keys.prefixes }]);
-    if (result instanceof EtcdError) return undefined;
-    const [entry, prefixes] = result.entries;
+    const result = await this.etcd.txn([], this.keysOf(topic));
+    return result instanceof EtcdError ? undefined : this.foundIn(topic, result.entries);
+  }
+
+  private keysOf(topic: string): { readonly get: string }[] {
+    return [{ get: this.keys.topic(topic) }, { get: this.keys.prefixes }];
+  }
+
+  private foundIn(topic: string, [entry, prefixes]: readonly (EtcdEntry | undefined)[]): Found | ClusterRefusal {
     const value = entry === undefined ? undefined : SHAPES.topics.read(entry.value);
     const counter = prefixes === undefined ? { next: 1, taken: [] } : PREFIXES_SHAPE.read(prefixes.value);
     if (value instanceof BadValue || counter instanceof BadValue)
@@ -329,14 +346,8 @@ export class TopicChanges {
 
   /** @returns whether it was surely done */
   private async txn(conditions: readonly EtcdCompare[], operations: readonly EtcdOperation[]): Promise<boolean> {
-    return (await this.attempt(conditions, operations)) === "done";
-  }
-
-  /** @returns `again`: it is not known whether it was done */
-  private async attempt(conditions: readonly EtcdCompare[], operations: readonly EtcdOperation[]): Promise<"done" | "overtaken" | "again"> {
     const result = await this.etcd.txn(conditions, operations);
-    if (result instanceof EtcdError) return "again";
-    return result.succeeded ? "done" : "overtaken";
+    return !(result instanceof EtcdError) && result.succeeded;
   }
 
   private newUid(): string {

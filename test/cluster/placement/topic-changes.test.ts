@@ -146,6 +146,20 @@ test("a topic of a thousand partitions takes nine transactions, and nobody takes
   checkHistory(world);
 });
 
+test("many topics are made at several brokers at the same time, each by one write", () => {
+  const { world, lookup } = worldOf(5, 3);
+  const others = ["l1", "l2"].map((name) => new Lookup(world, name));
+  world.time.until(() => others.every(({ view }) => view.revision > 0), 1_000, "the views are read");
+  const revision = world.etcd.store.revision;
+  const making = [lookup, ...others].flatMap(({ changes }, i) =>
+    Array.from({ length: 20 }, (_, n) => changes.create(`t${i}-${n}`, settings(2, 3))),
+  );
+  expect(world.time.settle(Promise.all(making)).filter((refusal) => refusal !== undefined)).toEqual([]);
+  expect(world.etcd.store.revision - revision).toBe(60);
+  expect(world.etcd.store.range(keys.partitionsOf("t0-0")).length).toBe(2);
+  checkHistory(world);
+});
+
 test("prefixes are not given twice although the counter was removed", () => {
   const { world, lookup } = worldOf(3, 1);
   world.time.settle(lookup.changes.create("t", settings(3, 1)));
