@@ -24,7 +24,7 @@ export interface MemberPartitionsParts extends MemberParts {
 /** For how long a turn may follow records. */
 const SLICE_MS = 20;
 /** As many partitions of a topic are made in one turn. */
-const OPENED_PER_TURN = 4;
+const OPENED_PER_TURN = 10;
 const REVIEW_MS = 250;
 const REVIEWS_PER_SECOND = 4;
 
