@@ -1,6 +1,7 @@
 import type { Disk } from "../disk/disk.ts";
 import type { FolderNames } from "../disk/folder-names.ts";
 import type { LazyFile } from "../disk/lazy-file.ts";
+import { SyncGroup } from "../disk/sync-group.ts";
 import { isKernelError } from "../disk/unreadable-file.ts";
 
 /** The index file, of which a part may be in memory. */
@@ -49,13 +50,14 @@ export class SegmentFiles {
     };
     file.beginUse();
     indexFile.beginUse();
-    file.sync((error) => {
-      if (error !== undefined) return finish(error);
-      indexFile.sync((failure) => {
-        if (failure !== undefined || !this.namesUnsynced) return finish(failure);
-        this.names.sync(finish);
-      });
+    // At once: most file systems bring both to the disk with one write of their journal.
+    const both = new SyncGroup((error) => {
+      if (error !== undefined || !this.namesUnsynced) return finish(error);
+      this.names.sync(finish);
     });
+    file.sync(both.add());
+    indexFile.sync(both.add());
+    both.seal();
   }
 
   /** Has the removal of files from the folder synced. */
