@@ -107,10 +107,10 @@ export function brokerClusterFlags(): FlagTable<BrokerClusterOptions>["options"]
       name: "cluster-catch-up-rate",
       kind: "int",
       own: true,
-      default: 100 * MIB,
+      default: 40 * MIB,
       min: KIB,
       max: TIB,
-      doc: "bytes a second that replicas which catch up read from this broker, all together",
+      doc: "bytes a second that replicas which catch up read from this broker, all together, beside what is published meanwhile",
     },
     clusterScrubMs: {
       name: "cluster-scrub",

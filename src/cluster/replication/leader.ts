@@ -4,7 +4,7 @@ import { InSyncSet } from "./in-sync-set.ts";
 import { OrderRight } from "./order-right.ts";
 import { partAt } from "./parting.ts";
 import type { Peer } from "./peer.ts";
-import type { ReplicaLog } from "./replica-log.ts";
+import { bytesPerMessage, type ReplicaLog } from "./replica-log.ts";
 import type { PartitionParts, ReplicationParts, StoredRecord } from "./replica-parts.ts";
 import type { FollowerStatus } from "./replica-status.ts";
 import { type Counted, StateLeader } from "./state/state-leader.ts";
@@ -12,6 +12,8 @@ import { encodeFrame, type Follow, type ReplicaEnd } from "./wire.ts";
 
 /** The most bytes of commits in one frame, but for a single commit that has more. */
 const RUN_BYTES = 1024 * 1024;
+/** The least that is sent at once to a follower that catches up. */
+const CATCH_UP_RUN_BYTES = 64 * 1024;
 /** How much may be under way to one follower: to one that catches up a frame, so that a connection is not full of old messages. */
 const WINDOW_BYTES = 8 * 1024 * 1024;
 const CATCH_UP_WINDOW_BYTES = 1;
@@ -44,6 +46,8 @@ export class Leader implements Counted {
   /** What is below this was written in earlier epochs, and may have been acknowledged: the high watermark may be known too low at first. */
   private readonly firstSequence: number;
   private toldMark = 0;
+  /** The log's end when it was last told to have grown. */
+  private grownTo: number;
   private isOver = false;
   private handOver: HandOver | undefined;
   /** A follower that is about to join: the watermark waits for it a moment, or it would never come up under load. */
@@ -66,7 +70,7 @@ export class Leader implements Counted {
     onRecord: (stored: StoredRecord) => void,
   ) {
     this.order = new OrderRight(parts.clock, former);
-    this.firstSequence = partition.log.end;
+    this.firstSequence = this.grownTo = partition.log.end;
     this.inSync = new InSyncSet(partition.key, stored, parts.writer, (newer) => {
       if (newer !== undefined) onRecord(newer);
       if (!this.isOver) this.review();
@@ -138,11 +142,16 @@ export class Leader implements Counted {
 
   /** This broker's log has more, in its file or on its disk. */
   logGrew(): void {
+    const { log } = this;
     for (const follower of this.followers.values()) {
+      // What is published meanwhile is sent beyond the rate: it would never have everything.
+      if (log.end > this.grownTo && follower.isFollowing && !this.inSync.has(follower.uid))
+        this.parts.catchUp.give((log.end - this.grownTo) * bytesPerMessage(log));
       // It is waited for from now on, if it had everything.
-      follower.waitedMs(this.endOf(follower), this.log.end, this.nowMs);
+      follower.waitedMs(this.endOf(follower), log.end, this.nowMs);
       this.sendTo(follower);
     }
+    this.grownTo = log.end;
     this.lastFrame = undefined;
     this.advance();
   }
@@ -327,7 +336,6 @@ export class Leader implements Counted {
 
   followerStatuses(): FollowerStatus[] {
     const { log, inSync, nowMs } = this;
-    const perMessage = log.end > log.start ? log.bytes / (log.end - log.start) : 0;
     return [...this.followers.values()].map((follower) => {
       const { uid, isFollowing, sent, inFlightBytes } = follower;
       const end = this.endOf(follower);
@@ -340,7 +348,7 @@ export class Leader implements Counted {
         isFollowing,
         end: isKnown ? end : undefined,
         lagMessages: Math.max(0, log.end - has),
-        lagBytes: Math.round(inFlightBytes + perMessage * Math.max(0, log.end - Math.max(sent, has))),
+        lagBytes: Math.round(inFlightBytes + bytesPerMessage(log) * Math.max(0, log.end - Math.max(sent, has))),
         lagMs: Math.max(0, follower.behindMs(end, log.end, nowMs)),
       };
     });
@@ -373,28 +381,37 @@ export class Leader implements Counted {
     if (follower.sent >= this.log.end) return;
     const peer = this.parts.peers.get(follower.uid);
     if (peer === undefined || !follower.isFollowing) return;
-    const isInSync = this.inSync.has(follower.uid);
-    const window = isInSync || follower === this.joiner?.follower ? WINDOW_BYTES : CATCH_UP_WINDOW_BYTES;
+    const { catchUp, counts } = this.parts;
+    // One that joins is waited for.
+    const catchesUp = !this.inSync.has(follower.uid) && follower !== this.joiner?.follower;
+    const window = catchesUp ? CATCH_UP_WINDOW_BYTES : WINDOW_BYTES;
     while (follower.sent < this.log.end && follower.inFlightBytes < window && !peer.isFull) {
-      if (!isInSync && !this.parts.catchUp.hasLeft) return;
+      const most = catchesUp ? Math.max(CATCH_UP_RUN_BYTES, Math.min(RUN_BYTES, catchUp.leftNow)) : RUN_BYTES;
+      if (catchesUp && !catchUp.hasLeft) return catchUp.callWhenLeft(this.goOn);
       // What comes next was removed meanwhile, as it was finished.
       if (follower.sent < this.log.start) this.part(peer, follower, this.log.start, true);
-      const next = this.frameFrom(follower.sent);
+      const next = this.frameFrom(follower.sent, most);
       if (next === undefined) return;
-      if (!isInSync) {
-        this.parts.catchUp.take(next.bytes);
-        this.parts.counts.catchUpBytes += next.bytes;
+      if (catchesUp) {
+        catchUp.take(next.bytes);
+        counts.catchUpBytes += next.bytes;
       }
       peer.sendEncoded(next.frame);
       follower.sentUpTo(next.end, next.bytes);
     }
   }
 
+  /** Followers that catch up may get more. */
+  private readonly goOn = (): void => {
+    if (!this.isOver) for (const follower of this.followers.values()) this.sendTo(follower);
+    this.lastFrame = undefined;
+  };
+
   /** The commits from a sequence on, as a frame; undefined where the log cannot give them. */
-  private frameFrom(from: number): { end: number; bytes: number; frame: Buffer } | undefined {
+  private frameFrom(from: number, maxBytes: number): { end: number; bytes: number; frame: Buffer } | undefined {
     const { lastFrame: last, highWatermark: mark } = this;
     if (last?.from === from && last.mark === mark && last.end === this.log.end) return last;
-    const run = this.commitsFrom(from);
+    const run = this.commitsFrom(from, maxBytes);
     if (run === undefined) return undefined;
     const { number, name } = this.partition;
     if (run.isGap) {
@@ -409,9 +426,9 @@ export class Leader implements Counted {
   }
 
   /** Where they cannot be read now, or are damaged and read from another replica, followers wait. */
-  private commitsFrom(sequence: number): ReturnType<ReplicaLog["commitsFrom"]> {
+  private commitsFrom(sequence: number, maxBytes: number): ReturnType<ReplicaLog["commitsFrom"]> {
     try {
-      return this.log.commitsFrom(sequence, RUN_BYTES);
+      return this.log.commitsFrom(sequence, maxBytes);
     } catch (error) {
       if (!(error instanceof UnreadableFile)) throw error;
       this.parts.errors.error(`PARTITION(${this.partition.name}): followers wait: ${error.message}`);

@@ -78,3 +78,8 @@ export interface ReplicaHost {
   /** Messages of an ordered partition may be handed out now. */
   onMayHandOut?(): void;
 }
+
+/** What a message takes on average; 0: there is none. */
+export function bytesPerMessage({ start, end, bytes }: ReplicaLog): number {
+  return end > start ? bytes / (end - start) : 0;
+}

@@ -151,9 +151,13 @@ export class StateLeader {
     this.isAsked = true;
     this.parts.clock.callAfterTurn(() => {
       this.isAsked = false;
-      if (!this.isOver) this.work();
+      this.goOn();
     });
   }
+
+  private readonly goOn = (): void => {
+    if (!this.isOver) this.work();
+  };
 
   private work(): void {
     this.store();
@@ -186,7 +190,8 @@ export class StateLeader {
     const { catchUp } = this.parts;
     const tellMore = (after: string) =>
       peer.send({ kind: "state-more", partition: this.partition.number, epoch: this.epoch, ask: follower.ask, after });
-    while (!peer.isFull && (isInSync || catchUp.hasLeft)) {
+    while (!peer.isFull) {
+      if (!isInSync && !catchUp.hasLeft) return catchUp.callWhenLeft(this.goOn);
       const keys = follower.next(this.partition.state, tellMore);
       if (keys === undefined && (!follower.isDone || follower.sent === this.number)) return;
       const { frame, bytes } = this.frameOf(follower, keys ?? []);
