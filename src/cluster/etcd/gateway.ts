@@ -1,5 +1,5 @@
 import { EtcdError, type EtcdOutcome } from "./etcd-error.ts";
-import { asObject, type Json, MalformedAnswer } from "./gateway-json.ts";
+import { asObject, type Json } from "./gateway-json.ts";
 
 /** Where etcd is, and as whom it is asked. */
 export interface EtcdOptions {
@@ -201,8 +201,13 @@ function errorOf(code: number, message: string, unsure: EtcdOutcome): EtcdError 
 }
 
 function unreachable(endpoint: string | undefined, error: unknown, outcome: EtcdOutcome): EtcdError {
-  const why = error instanceof MalformedAnswer || error instanceof Error ? error.message : String(error);
-  return new EtcdError("unreachable", outcome, `etcd at ${endpoint}: ${why}`);
+  return new EtcdError("unreachable", outcome, `etcd at ${endpoint} is not reached: ${whyOf(error)}`);
+}
+
+/** What fetch() says, without its advice to programmers. */
+export function whyOf(error: unknown): string {
+  const text = error instanceof Error ? error.message : String(error);
+  return text.replace(/ (Is the computer able to access|For more information, pass) .*$/s, "").replace(/\.$/, "");
 }
 
 /** fetch() would send calls to a proxy that the environment names, and has no other way to forbid it. */

@@ -1,6 +1,6 @@
 import type { EtcdEntry, EtcdEvent, EtcdWatch, EtcdWatcher } from "./etcd.ts";
 import { EtcdError } from "./etcd-error.ts";
-import { type Gateway, streamError } from "./gateway.ts";
+import { type Gateway, streamError, whyOf } from "./gateway.ts";
 import { arrayOr, asObject, decodeText, encodeText, entryOf, integer, type Json, objectOr, prefixEnd, revisionOf } from "./gateway-json.ts";
 
 /** The pauses before a watch that failed is tried again. */
@@ -89,7 +89,7 @@ export class WatchStream implements EtcdWatch {
       }
       return wasQuiet ? undefined : new EtcdError("unreachable", "none", "etcd: the stream of a watch ended");
     } catch (error) {
-      return wasQuiet ? undefined : new EtcdError("unreachable", "none", `etcd: the stream of a watch failed: ${(error as Error).message}`);
+      return wasQuiet ? undefined : new EtcdError("unreachable", "none", `etcd: the stream of a watch failed: ${whyOf(error)}`);
     } finally {
       clearTimeout(timer);
     }

@@ -10,6 +10,7 @@ import { BUNSQ_VERSION } from "../../version.ts";
 import { dataPathUid } from "../data-path-uid.ts";
 import { EtcdHttp } from "../etcd/etcd-http.ts";
 import { readEtcdOptions } from "../etcd/etcd-settings.ts";
+import { EtcdTrouble } from "../etcd/etcd-trouble.ts";
 import { MeteredEtcd } from "../etcd/metered-etcd.ts";
 import { Forwarding } from "../forwarding/forwarding.ts";
 import type { Network } from "../net/network.ts";
@@ -58,6 +59,7 @@ export class BrokerMember implements ClusterMember {
   private readonly network: Network;
   readonly view: ClusterView;
   private readonly errors: RateLimitedLog;
+  private readonly trouble: EtcdTrouble;
   /** Its key is in etcd. */
   isMember = false;
   private hasJoined = false;
@@ -81,7 +83,8 @@ export class BrokerMember implements ClusterMember {
     const directory = join(resolve(options.dataPath), DATA_FOLDER);
     this.uid = dataPathUid(openFiles, directory, systemRandom);
     this.run = newRun();
-    this.view = new ClusterView(this.etcd, this.keys, clock, logger);
+    this.trouble = new EtcdTrouble(logger, clock);
+    this.view = new ClusterView(this.etcd, this.keys, clock, logger, (error) => this.trouble.tell(error));
     const changes = new TopicChanges(this.etcd, this.keys, this.view, clock, Math.random);
     const own = {
       uid: this.uid,
@@ -142,10 +145,13 @@ export class BrokerMember implements ClusterMember {
       {
         onJoined: () => this.joined(),
         onLapsed: () => logger.warn("CLUSTER: etcd was not reached for as long as the lease lasts"),
-        onRenewed: () => logger.info("CLUSTER: the lease holds again"),
+        onRenewed: () => {
+          this.trouble.over();
+          logger.info("CLUSTER: etcd answers again, and the lease holds");
+        },
         onLost: () => this.lost(),
         onRefused: (error) => this.refused(error),
-        onTrouble: (error) => this.errors.error(`CLUSTER: ${error.message}`),
+        onTrouble: (error) => this.trouble.tell(error),
       },
     );
     const replication = new Replication({
@@ -232,6 +238,7 @@ export class BrokerMember implements ClusterMember {
   private joined(): void {
     const { logger, options } = this.broker;
     this.isMember = this.hasJoined = true;
+    this.trouble.over();
     logger.info(`CLUSTER: member ${this.uid} of ${options.cluster}`);
   }
 

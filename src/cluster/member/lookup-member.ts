@@ -1,6 +1,5 @@
 import { type Clock, systemClock } from "../../base/clock.ts";
 import type { Logger } from "../../base/logger.ts";
-import { RateLimitedLog } from "../../base/rate-limited-log.ts";
 import { StartError } from "../../base/start-error.ts";
 import type { MetricText } from "../../http/metrics/metric-text.ts";
 import type { ClusterOptions } from "../../net/cluster-options.ts";
@@ -8,6 +7,7 @@ import { BUNSQ_VERSION } from "../../version.ts";
 import type { Etcd } from "../etcd/etcd.ts";
 import { EtcdHttp } from "../etcd/etcd-http.ts";
 import { readEtcdOptions } from "../etcd/etcd-settings.ts";
+import { EtcdTrouble } from "../etcd/etcd-trouble.ts";
 import { MeteredEtcd } from "../etcd/metered-etcd.ts";
 import { parseBalanceHours } from "../placement/balance-hours.ts";
 import { Controller } from "../placement/controller.ts";
@@ -68,22 +68,28 @@ export class LookupMember {
       throw new StartError(`invalid -balance-hours "${options.balanceHours}": give two hours of the day in UTC, like 2-4 or 22-5`);
     this.etcd = new MeteredEtcd(etcd ?? new EtcdHttp(readEtcdOptions(options)), clock);
     this.id = place.http.replace(NOT_IN_IDS, "_");
-    const errors = new RateLimitedLog(logger, () => clock.steadyMs());
-    this.view = new ClusterView(this.etcd, keys, clock, logger);
+    const trouble = new EtcdTrouble(logger, clock);
+    this.view = new ClusterView(this.etcd, keys, clock, logger, (error) => trouble.tell(error));
     this.names = new BrokerNames(this.view);
     this.sightings = new Sightings(this.view, clock);
     const run = newRun();
     const record = { uid: this.id, run, ...place, version: BUNSQ_VERSION };
     this.membership = new Membership(this.etcd, clock, keys.member("lookups", this.id), SHAPES.lookups, record, options.clusterLeaseMs, {
-      onJoined: () => logger.info(`CLUSTER: member of ${options.cluster} as ${this.id}`),
+      onJoined: () => {
+        trouble.over();
+        logger.info(`CLUSTER: member of ${options.cluster} as ${this.id}`);
+      },
       onLapsed: () => logger.warn("CLUSTER: etcd was not reached for as long as the lease lasts"),
-      onRenewed: () => logger.info("CLUSTER: the lease holds again"),
+      onRenewed: () => {
+        trouble.over();
+        logger.info("CLUSTER: etcd answers again, and the lease holds");
+      },
       onLost: () => logger.warn("CLUSTER: the lease has ended; taking another one"),
       onRefused: (error) =>
         logger.error(
           `CLUSTER: this lookup server is no member, and only tells what etcd has: ${error.message}; is -broadcast-address unique?`,
         ),
-      onTrouble: (error) => errors.error(`CLUSTER: ${error.message}`),
+      onTrouble: (error) => trouble.tell(error),
     });
     this.topics = new TopicChanges(this.etcd, keys, this.view, clock, Math.random);
     const { view, topics, names } = this;

@@ -66,7 +66,7 @@ export class PlacementRequests {
     if (able.length > 0)
       return new ClusterRefusal(
         "invalid",
-        `nothing of ${name} has to be given up: ${list(able)} is alive and in sync, and leads or takes over`,
+        `nothing of ${name} has to be given up: in sync and alive ${able.length === 1 ? "is" : "are"} ${list(able)}, of which one leads or takes over`,
       );
     if (!isAlive(from)) return new ClusterRefusal("no-such-broker", `broker ${label(from)} is away`);
     if (!isAccepted)

@@ -73,6 +73,9 @@ export class ClusterView {
     private readonly keys: ClusterKeys,
     private readonly clock: Clock,
     logger: Logger,
+    /** Called when etcd could not be read or followed; it is tried again. */
+    private readonly onTrouble: (error: EtcdError) => void = (error) =>
+      this.errors.error(`the cluster's state is not followed: ${error.message}`),
   ) {
     this.errors = new RateLimitedLog(logger, () => clock.steadyMs());
   }
@@ -142,7 +145,7 @@ export class ClusterView {
     const range = await this.etcd.range(prefix);
     if (this.isClosed) return;
     if (range instanceof EtcdError) {
-      this.errors.error(`the cluster's state cannot be read: ${range.message}`);
+      this.onTrouble(range);
       this.timer = this.clock.callAfter(READ_AGAIN_MS, () => void this.load());
       return;
     }
@@ -150,7 +153,7 @@ export class ClusterView {
     this.watch = this.etcd.watch(prefix, range.revision + 1, {
       onEvents: (revision, events) => this.take(events, revision),
       onCompacted: () => void this.load(),
-      onTrouble: (error) => this.errors.error(`the cluster's state is not followed: ${error.message}`),
+      onTrouble: this.onTrouble,
     });
     this.onLoaded();
   }
