@@ -6,6 +6,8 @@ import { Peer, type PeerEvents, type PeerParts } from "./peer.ts";
 export class Peers {
   private readonly byUid = new Map<string, Peer>();
   private readonly listener: NetworkListener;
+  /** Where others reach this broker, once it is known in the cluster. */
+  private ownAddress = "";
 
   /**
    * @param address where others reach this broker
@@ -45,12 +47,17 @@ export class Peers {
 
   /** A broker is alive, and has this address now. */
   know(uid: string, address: string): void {
-    if (uid === this.parts.hello.uid) return;
     // Who was there before has another address now, or is gone.
     for (const peer of this.byUid.values()) if (peer.uid !== uid && peer.address === address) peer.moveTo("");
+    if (uid === this.parts.hello.uid) {
+      this.ownAddress = address;
+      return;
+    }
+    // A data path that was at this broker's address before: this broker is there now.
+    const reachedAt = address === this.ownAddress ? "" : address;
     const known = this.byUid.get(uid);
-    if (known === undefined) this.add(uid, address).start();
-    else known.moveTo(address);
+    if (known === undefined) this.add(uid, reachedAt).start();
+    else known.moveTo(reachedAt);
   }
 
   private add(uid: string, address: string): Peer {

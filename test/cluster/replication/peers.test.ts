@@ -89,3 +89,12 @@ test("a broker of another cluster is not talked to", async () => {
   expect(two.troubles[0]).toBe('it is of the cluster "mine", and not "theirs"');
   expect([one.ups, two.ups]).toEqual([0, 0]);
 });
+
+test("a broker whose data path was emptied does not take itself for the one that was at its address", async () => {
+  await using one = new Side("1".repeat(16));
+  const [former, later] = ["2".repeat(16), "3".repeat(16)];
+  one.peers.know(former, one.peers.address);
+  one.peers.know(one.uid, one.peers.address);
+  one.peers.know(later, one.peers.address);
+  expect([one.peers.get(former)?.address, one.peers.get(later)?.address]).toEqual(["", ""]);
+});
