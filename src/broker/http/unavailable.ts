@@ -1,5 +1,6 @@
 import { DRAINING, EXITING, LeaderError, PublishError } from "../acks/pending-publish.ts";
 import { UnreadableFile } from "../storage/disk/unreadable-file.ts";
+import { NotLedHere } from "../topics/not-led-here.ts";
 import { TopicWaits } from "../topics/waiting-topic.ts";
 
 /** The codes of publishes that are refused because the broker leaves. */
@@ -15,5 +16,5 @@ export function unavailableCode(error: unknown): string | undefined {
   if (error instanceof TopicWaits) return "TOPIC_NOT_OPEN";
   if (!(error instanceof PublishError)) return undefined;
   // Which partition it is, and what to do then, no code says.
-  return LEAVING_CODES.get(error.message) ?? (error instanceof LeaderError ? error.message : "PUB_FAILED");
+  return LEAVING_CODES.get(error.message) ?? (error instanceof LeaderError || error instanceof NotLedHere ? error.message : "PUB_FAILED");
 }
