@@ -25,6 +25,8 @@ export interface Action<Answer> {
   done: string;
   /** Given: what to ask on a terminal before. */
   question?: string;
+  /** A broker's error code that is none once another broker has done it: a cluster has done it for all. */
+  doneCode?: string;
   at(client: BrokerClient): Promise<Answer>;
   /** What else there is to say about a broker's answer: in a line for people, as an object for programs. */
   tell?(answer: Answer): { text: string; json: object };
@@ -48,7 +50,7 @@ export function actionCommand<Answer>(
  */
 export async function carryOut<Answer>(
   call: Call<ActionFlags & { yes?: boolean }>,
-  { topic, done, question, at, tell }: Action<Answer>,
+  { topic, done, question, doneCode, at, tell }: Action<Answer>,
 ): Promise<number> {
   const { terminal, options } = call;
   const brokers = await findBrokers(call, topic);
@@ -61,14 +63,17 @@ export async function carryOut<Answer>(
   }
   const results: object[] = [];
   let code = EXIT_OK;
+  let isDone = false;
   const act = async ({ address, client }: Broker) => {
     try {
       const answer = await at(client);
       const more = tell?.(answer);
+      isDone = true;
       if (options.json) results.push({ broker: address, ok: true, ...more?.json });
       else await terminal.print(`${done} at ${address}${more === undefined ? "" : `: ${more.text}`}\n`);
     } catch (error) {
       if (!(error instanceof ClientError)) throw error;
+      if (isDone && error.code === doneCode) return;
       code = EXIT_FAILED;
       if (options.json) results.push({ broker: address, ok: false, error: error.code });
       else terminal.warn(error.message);

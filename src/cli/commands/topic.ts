@@ -60,6 +60,7 @@ function simple(
   done: string,
   at: (client: BrokerClient, topic: string) => Promise<void>,
   ask?: (topic: string) => string,
+  doneCode?: string,
 ): Command {
   return actionCommand({ name, summary, words: WORDS, isDestructive: ask !== undefined }, (words) => {
     const topic = checkName("topic", words[0]);
@@ -67,6 +68,7 @@ function simple(
       topic,
       done: `${done} topic ${topic}`,
       ...(ask === undefined ? {} : { question: ask(topic) }),
+      ...(doneCode === undefined ? {} : { doneCode }),
       at: (client) => at(client, topic),
     };
   });
@@ -152,6 +154,7 @@ export const topicCommand = commandGroup("topic", "Make, change and delete topic
     "deleted",
     (client, topic) => client.deleteTopic(topic),
     (topic) => `delete topic ${topic} with its channels and all messages`,
+    "TOPIC_NOT_FOUND",
   ),
   simple("pause", "give the topic's channels no messages until it is unpaused", "paused", (client, topic) => client.pauseTopic(topic)),
   simple("unpause", "let a paused topic go on", "unpaused", (client, topic) => client.unpauseTopic(topic)),

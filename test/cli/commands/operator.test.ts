@@ -49,6 +49,11 @@ describe("topics and channels", () => {
     expect((await bunsq("channel", "delete", "orders", "billing")).code).toBe(0);
     expect(await json<Json[]>("topic", "delete", "orders")).toEqual([{ broker: where, ok: true }]);
     expect(await bunsq("topics", "orders")).toEqual({ code: 1, stdout: "", stderr: "there is no topic orders\n" });
+    // A broker of a cluster deletes it for all. Here the same broker is asked twice, for two of them.
+    await bunsq("topic", "create", "orders");
+    const both = `--broker=${where},${where.replace("127.0.0.1", "localhost")}`;
+    expect(await bunsq("topic", "delete", "orders", both)).toEqual({ code: 0, stdout: `deleted topic orders at ${where}\n`, stderr: "" });
+    expect((await bunsq("topic", "delete", "orders", both)).code).toBe(1);
   }, 60_000);
 
   test("have a position and a retention", async () => {
