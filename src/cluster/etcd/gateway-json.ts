@@ -4,7 +4,7 @@ import type { EtcdEntry } from "./etcd.ts";
 export type Json = Readonly<Record<string, unknown>>;
 
 /** An answer that is not what etcd's gateway sends. */
-export class MalformedAnswer extends Error {
+class MalformedAnswer extends Error {
   override name = "MalformedAnswer";
 }
 
