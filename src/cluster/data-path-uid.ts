@@ -8,6 +8,13 @@ const FILE = "data-path";
 const UID_BYTES = 16;
 const CONTENT = /^\{"uid":"([0-9a-f]{32})"\}\n$/;
 const MAX_BYTES = 200;
+/** As many digits of a uid are shown to people. */
+const SHOWN_DIGITS = 8;
+
+/** What people are shown of a uid, in log lines as in `bunsq cluster status`. */
+export function shortUid(uid: string): string {
+  return uid.slice(0, SHOWN_DIGITS);
+}
 
 /**
  * The name of a data path in the cluster, which is what a replica is. It is made when the data path first joins a cluster, and is on the

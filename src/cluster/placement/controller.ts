@@ -1,5 +1,6 @@
 import type { Clock, Timer } from "../../base/clock.ts";
 import type { Logger } from "../../base/logger.ts";
+import { shortUid } from "../data-path-uid.ts";
 import { type Etcd, type EtcdCompare, type EtcdOperation, MAX_TXN_OPERATIONS } from "../etcd/etcd.ts";
 import { EtcdError } from "../etcd/etcd-error.ts";
 import type { ClusterView, Stored } from "../state/cluster-view.ts";
@@ -195,7 +196,9 @@ export class Controller {
     // What an operator has chosen is not changed for balance soon after.
     if (what === "lead" && why === "asked") this.rest(`${topic}/${partition}`);
     const state = step.move === undefined ? "ended" : step.move.state;
-    this.options.logger.info(`MOVE(${topic}/${partition}): ${what} ${from} ${to}: ${state}`);
+    this.options.logger.info(
+      `MOVE(${topic}/${partition}): ${what}${from === "" ? "" : ` from ${shortUid(from)}`}${to === "" ? "" : ` to ${shortUid(to)}`}: ${state}`,
+    );
   }
 
   /** Hands over some of the partitions that others are to lead. */
@@ -326,7 +329,9 @@ export class Controller {
       const key = keys.member("removals", uid);
       const value = SHAPES.removals.write({ state: "draining", partitions, left: partitions, problem: "", replacedBy });
       if ((await this.commit(seat, [{ key, modRevision: 0 }], [{ put: key, value }])) === "done")
-        logger.warn(`CLUSTER: data path ${uid} is gone, and ${replacedBy} is in its place: ${partitions} partitions are copied anew`);
+        logger.warn(
+          `CLUSTER: data path ${shortUid(uid)} is gone, and ${shortUid(replacedBy)} is in its place: ${partitions} partitions are copied anew`,
+        );
       return true;
     }
     return false;

@@ -80,7 +80,7 @@ export class OperatorCalls {
     const wasMajority = record.minInSync === majorityOf(record.replicas);
     const minInSync = wasMajority ? majorityOf(replicas) : Math.min(record.minInSync, replicas);
     return this.logged(
-      `topic ${topic}: ${replicas} replicas, ${minInSync} in sync at least`,
+      `give topic ${topic} ${replicas} replicas, of which ${minInSync} must have a publish`,
       await topics.change(topic, { replicas, minInSync }),
     );
   }
@@ -93,7 +93,7 @@ export class OperatorCalls {
     if (least > record.replicas)
       return new ClusterRefusal("invalid", `topic ${topic} has ${record.replicas} replicas, so no more than these can be in sync`);
     const minInSync = least === 0 ? majorityOf(record.replicas) : least;
-    return this.logged(`topic ${topic}: ${minInSync} replicas in sync at least`, await topics.change(topic, { minInSync }));
+    return this.logged(`have ${minInSync} replicas of topic ${topic} acknowledge a publish`, await topics.change(topic, { minInSync }));
   }
 
   /**

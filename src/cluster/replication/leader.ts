@@ -129,6 +129,7 @@ export class Leader implements Counted {
     const { counts } = this.parts;
     counts.inSyncJoined += inSync.filter((uid) => !this.inSync.has(uid)).length;
     counts.inSyncLeft += this.inSync.known.filter((uid) => !inSync.includes(uid)).length;
+    this.parts.inSyncLog.changed(this.partition.name, this.inSync.known, inSync);
     this.inSync.update(stored);
     for (const uid of this.followers.keys()) if (!replicas.includes(uid)) this.followers.delete(uid);
     for (const uid of replicas) {

@@ -4,6 +4,7 @@ import type { RateLimitedLog } from "../../base/rate-limited-log.ts";
 import type { Stored } from "../state/cluster-view.ts";
 import type { PartitionRecord } from "../state/records.ts";
 import type { ByteRate } from "./byte-rate.ts";
+import type { InSyncLog } from "./in-sync-log.ts";
 import type { Peers } from "./peers.ts";
 import type { RecordWriter } from "./record-writer.ts";
 import type { ReplicaHost, ReplicaLog, ReplicaMemory } from "./replica-log.ts";
@@ -33,6 +34,7 @@ export interface ReplicationParts {
   readonly catchUp: ByteRate;
   readonly counts: ReplicationCounts;
   readonly logger: Logger;
+  readonly inSyncLog: InSyncLog;
   /** What may repeat many times a second. */
   readonly errors: RateLimitedLog;
 }

@@ -1,3 +1,4 @@
+import { shortUid } from "../data-path-uid.ts";
 import { PartitionRepair, type RepairedReplica } from "../repair/partition-repair.ts";
 import { Follower } from "./follower.ts";
 import { Leader } from "./leader.ts";
@@ -198,7 +199,9 @@ export class Replica {
       if (stored.value.inSync.length > 1) this.change({ leader: "" });
       return;
     }
-    this.parts.logger.info(`PARTITION(${name}): leader of epoch ${epoch} at ${log.end}, in sync: ${stored.value.inSync.join(" ")}`);
+    this.parts.logger.info(
+      `PARTITION(${name}): leader of epoch ${epoch} at ${log.end}, in sync: ${stored.value.inSync.map(shortUid).join(" ")}`,
+    );
     this.parts.counts.leads++;
     this.partition.host.onRole({ name: "leader", epoch });
     const mark = Math.min(this.highWatermark, log.end);

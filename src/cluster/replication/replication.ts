@@ -7,6 +7,7 @@ import type { Network } from "../net/network.ts";
 import { Scrubber } from "../repair/scrubber.ts";
 import { ByteRate } from "./byte-rate.ts";
 import type { TakeConnection } from "./greeting.ts";
+import { InSyncLog } from "./in-sync-log.ts";
 import { OrderRights } from "./order-right.ts";
 import type { Peer } from "./peer.ts";
 import { Peers } from "./peers.ts";
@@ -23,6 +24,8 @@ const PULSES_PER_REVIEW = 2;
 const PULSES_PER_BEAT = 4;
 /** As often etcd is asked whether this broker still leads ordered partitions. */
 const PULSES_PER_RIGHT = 20;
+/** How often changes of in-sync sets are logged. */
+const PULSES_PER_LOG = 20;
 /** A pulse that comes later than this means that the process stood still. */
 const STALL_MS = 250;
 
@@ -52,6 +55,7 @@ export interface ReplicationOptions {
 export class Replication {
   readonly peers: Peers;
   readonly counts = new ReplicationCounts();
+  private readonly inSyncLog: InSyncLog;
   private readonly byNumber = new Map<number, Replica>();
   private readonly byKey = new Map<string, Replica>();
   /** By the numbers of partitions. */
@@ -67,6 +71,7 @@ export class Replication {
   constructor(private readonly options: ReplicationOptions) {
     const { clock, etcd, network, random, hello, address, settings, lease, logger } = options;
     const errors = new RateLimitedLog(logger, () => clock.steadyMs());
+    this.inSyncLog = new InSyncLog(logger);
     this.peers = new Peers(
       { clock, network, random, hello },
       address,
@@ -91,10 +96,10 @@ export class Replication {
       this.saveEpochs([...epochs].flatMap(([key, epoch]) => epochOf(this.byKey.get(key), epoch)));
     });
     const catchUp = new ByteRate(clock, settings.catchUpBytesPerSecond);
-    const { peers, counts } = this;
+    const { peers, counts, inSyncLog } = this;
     const { isAlive, isRemoved = () => false } = options;
     const isGone = (uid: string) => isRemoved(uid) && !isAlive(uid);
-    this.parts = { uid: hello.uid, clock, settings, peers, writer, lease, isGone, catchUp, counts, logger, errors };
+    this.parts = { uid: hello.uid, clock, settings, peers, writer, lease, isGone, catchUp, counts, logger, inSyncLog, errors };
     this.orderRights = new OrderRights(etcd, clock, hello.uid);
     this.election = new Election(this.parts, options.isAlive);
     this.scrubber = new Scrubber(settings.scrubMs, () => this.byNumber.values(), counts);
@@ -193,6 +198,7 @@ export class Replication {
     this.pulsedMs = nowMs;
     this.pulses++;
     if (this.pulses % PULSES_PER_REVIEW === 0) this.each((replica) => replica.review(nowMs));
+    if (this.pulses % PULSES_PER_LOG === 0) this.inSyncLog.flush();
     if (this.pulses % PULSES_PER_BEAT === 0) {
       this.each(({ leading }) => leading?.markBeat());
       for (const peer of this.peers.all()) peer.beat();

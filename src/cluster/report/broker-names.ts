@@ -1,9 +1,9 @@
+import { shortUid } from "../data-path-uid.ts";
 import { ClusterRefusal } from "../placement/cluster-refusal.ts";
 import type { ClusterView } from "../state/cluster-view.ts";
 import type { BrokerRecord } from "../state/records.ts";
 
-/** As many digits of a uid are shown, and at least as many are asked for when a broker is named by the first of them. */
-const SHOWN_DIGITS = 8;
+/** At least as many digits of a uid are asked for when a broker is named by the first of them. */
 const LEAST_DIGITS = 4;
 /** `ip:rpc port:tcp port:worker id`. */
 const YOUZAN_ID = /^(.+):\d+:(\d+):\d+$/;
@@ -56,7 +56,7 @@ export class BrokerNames {
   /** `10.0.0.1:4151 (01234567)`; only the digits of a broker that was never seen. */
   label(uid: string): string {
     const record = this.seen.get(uid);
-    const short = uid.slice(0, SHOWN_DIGITS);
+    const short = shortUid(uid);
     const address = record?.http || record?.tcp || "";
     return address === "" ? short : `${address} (${short})`;
   }

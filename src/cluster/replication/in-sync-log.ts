@@ -1,0 +1,38 @@
+import type { Logger } from "../../base/logger.ts";
+import { shortUid } from "../data-path-uid.ts";
+
+/** A line names so many partitions, and counts the others. */
+const NAMED = 5;
+
+/** Says which replicas leave and join the in-sync sets that this broker leads: a line for each broker, however many partitions it has. */
+export class InSyncLog {
+  private readonly left = new Map<string, string[]>();
+  private readonly joined = new Map<string, string[]>();
+
+  constructor(private readonly logger: Logger) {}
+
+  /** @param name of the partition, `TOPIC/PARTITION` */
+  changed(name: string, before: readonly string[], after: readonly string[]): void {
+    for (const uid of before) if (!after.includes(uid)) note(this.left, uid, name);
+    for (const uid of after) if (!before.includes(uid)) note(this.joined, uid, name);
+  }
+
+  /** Logs what has changed since the last call. To be called about once a second. */
+  flush(): void {
+    for (const [uid, names] of this.left) this.logger.warn(`REPLICA(${shortUid(uid)}): out of sync in ${list(names)}`);
+    for (const [uid, names] of this.joined) this.logger.info(`REPLICA(${shortUid(uid)}): in sync in ${list(names)}`);
+    this.left.clear();
+    this.joined.clear();
+  }
+}
+
+function note(map: Map<string, string[]>, uid: string, name: string): void {
+  const names = map.get(uid);
+  if (names === undefined) map.set(uid, [name]);
+  else names.push(name);
+}
+
+function list(names: readonly string[]): string {
+  const more = names.length - NAMED;
+  return `${names.slice(0, NAMED).join(", ")}${more > 0 ? ` and ${more} more partitions` : ""}`;
+}
