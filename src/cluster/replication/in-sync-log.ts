@@ -1,7 +1,7 @@
 import type { Logger } from "../../base/logger.ts";
 import { shortUid } from "../data-path-uid.ts";
 
-/** A line names so many partitions, and counts the others. */
+/** How many partitions a line names. */
 const NAMED = 5;
 
 /** Says which replicas leave and join the in-sync sets that this broker leads: a line for each broker, however many partitions it has. */
