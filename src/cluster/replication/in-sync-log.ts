@@ -1,20 +1,28 @@
 import type { Logger } from "../../base/logger.ts";
 import { shortUid } from "../data-path-uid.ts";
+import type { ReplicationCounts } from "./replica-status.ts";
 
 /** How many partitions a line names. */
 const NAMED = 5;
 
-/** Says which replicas leave and join the in-sync sets that this broker leads: a line for each broker, however many partitions it has. */
+/** Counts and says which replicas leave and join the in-sync sets that this broker leads: a line for each broker, however many partitions it has. */
 export class InSyncLog {
   private readonly left = new Map<string, string[]>();
   private readonly joined = new Map<string, string[]>();
 
-  constructor(private readonly logger: Logger) {}
+  constructor(
+    private readonly logger: Logger,
+    private readonly counts: Pick<ReplicationCounts, "inSyncLeft" | "inSyncJoined">,
+  ) {}
 
   /** @param name of the partition, `TOPIC/PARTITION` */
   changed(name: string, before: readonly string[], after: readonly string[]): void {
-    for (const uid of before) if (!after.includes(uid)) note(this.left, uid, name);
-    for (const uid of after) if (!before.includes(uid)) note(this.joined, uid, name);
+    const left = before.filter((uid) => !after.includes(uid));
+    const joined = after.filter((uid) => !before.includes(uid));
+    for (const uid of left) note(this.left, uid, name);
+    for (const uid of joined) note(this.joined, uid, name);
+    this.counts.inSyncLeft += left.length;
+    this.counts.inSyncJoined += joined.length;
   }
 
   /** Logs what has changed since the last call. To be called about once a second. */

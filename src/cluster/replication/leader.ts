@@ -126,9 +126,6 @@ export class Leader implements Counted {
   /** The record in etcd is another one, and this broker still leads in this epoch. */
   update(stored: StoredRecord): void {
     const { replicas, inSync } = stored.value;
-    const { counts } = this.parts;
-    counts.inSyncJoined += inSync.filter((uid) => !this.inSync.has(uid)).length;
-    counts.inSyncLeft += this.inSync.known.filter((uid) => !inSync.includes(uid)).length;
     this.parts.inSyncLog.changed(this.partition.name, this.inSync.known, inSync);
     this.inSync.update(stored);
     for (const uid of this.followers.keys()) if (!replicas.includes(uid)) this.followers.delete(uid);

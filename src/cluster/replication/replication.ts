@@ -71,7 +71,7 @@ export class Replication {
   constructor(private readonly options: ReplicationOptions) {
     const { clock, etcd, network, random, hello, address, settings, lease, logger } = options;
     const errors = new RateLimitedLog(logger, () => clock.steadyMs());
-    this.inSyncLog = new InSyncLog(logger);
+    this.inSyncLog = new InSyncLog(logger, this.counts);
     this.peers = new Peers(
       { clock, network, random, hello },
       address,
