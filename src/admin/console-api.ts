@@ -341,7 +341,8 @@ export interface ActionRequest {
     | "lead"
     | "replicas"
     | "remove_node"
-    | "keep_node";
+    | "keep_node"
+    | "balance";
   topic?: string;
   channel?: string;
   /** One broker's address; left out: all that have the topic. */

@@ -47,6 +47,7 @@ function note(call: AdminCall, { action, topic, channel, broker, preview }: Chec
 function nameOf(action: CheckedAction["action"], channel: string): string {
   if (action === "drain") return "drain_node";
   if (action === "remove_node" || action === "keep_node") return action;
+  if (action === "balance") return "balance_cluster";
   if (action === "tombstone") return "tombstone_topic_producer";
   return `${action}_${channel === "" ? "topic" : "channel"}`;
 }

@@ -35,10 +35,14 @@ const KINDS: Record<Action, Kind> = {
   replicas: { level: "administer", channel: "none", confirmed: false },
   remove_node: { level: "administer", channel: "none", confirmed: true },
   keep_node: { level: "administer", channel: "none", confirmed: false },
+  balance: { level: "administer", channel: "none", confirmed: false },
 };
 
 /** What is done to a broker, and not to a topic. */
 const OF_BROKERS: ReadonlySet<Action> = new Set(["drain", "remove_node", "keep_node"]);
+
+/** What is done without a topic. */
+const WITHOUT_TOPIC: ReadonlySet<Action> = new Set([...OF_BROKERS, "balance"]);
 
 /** An action that was checked. Names that it does not have are empty. */
 export interface CheckedAction {
@@ -71,7 +75,7 @@ function check(action: Action, kind: Kind, fields: Fields, preview: boolean): Ch
   const channel = textIn(fields, "channel");
   const broker = textIn(fields, "broker");
   const to = textIn(fields, "to");
-  if (OF_BROKERS.has(action) ? topic !== "" : !isValidName(topic)) throw new Refusal(400, "INVALID_TOPIC");
+  if (WITHOUT_TOPIC.has(action) ? topic !== "" : !isValidName(topic)) throw new Refusal(400, "INVALID_TOPIC");
   if (channel === "" ? kind.channel === "needed" : kind.channel === "none" || !isValidName(channel))
     throw new Refusal(400, "INVALID_CHANNEL");
   if ((OF_BROKERS.has(action) || action === "tombstone") && broker === "") throw new Refusal(400, "MISSING_BROKER");

@@ -16,6 +16,8 @@ export class ClusterActions {
         return this.post(`/cluster/remove-node${queryOf({ node: broker })}`);
       case "keep_node":
         return this.post(`/cluster/remove-node${queryOf({ node: broker, cancel: "true" })}`);
+      case "balance":
+        return this.post("/cluster/balance");
       default:
         return this.post(`/cluster/${action}${queryOf({ topic, ...values })}`);
     }

@@ -48,6 +48,7 @@ export class ConsoleActions {
       case "replicas":
       case "remove_node":
       case "keep_node":
+      case "balance":
         return resultOf(await this.ofCluster.carryOut(action));
       case "delivery":
         return this.atBrokers(action, `/channel/settings${queryOf({ topic: action.topic, channel: action.channel, ...action.values })}`);

@@ -106,6 +106,7 @@ export const ACTION_REQUEST = objectOf<ActionRequest>({
       "replicas",
       "remove_node",
       "keep_node",
+      "balance",
     ],
   ),
   topic: optional(STRING),

@@ -140,7 +140,8 @@ export class Controller {
       if (!step.isStart) steps.push(planned);
       else begun ??= planned;
     }
-    for (let i = 0; i < steps.length; i += STEPS_PER_TXN) await this.take(steps.slice(i, i + STEPS_PER_TXN));
+    await this.takeAll(steps);
+    if (!this.leads.isBusy) this.planLeads();
     await this.beginLeads();
     if (begun !== undefined) await this.take([begun]);
     else if (this.rounds % ROUNDS_PER_PLAN === 0) await this.plan();
@@ -166,6 +167,10 @@ export class Controller {
       replicas: topic?.replicas ?? Number.POSITIVE_INFINITY,
     };
     return new PartitionMove(value, partition, context).next();
+  }
+
+  private async takeAll(steps: readonly PlannedStep[]): Promise<void> {
+    for (let i = 0; i < steps.length; i += STEPS_PER_TXN) await this.take(steps.slice(i, i + STEPS_PER_TXN));
   }
 
   /** Does steps of different moves, together if none of their records has changed. */
@@ -203,9 +208,7 @@ export class Controller {
 
   /** Hands over some of the partitions that others are to lead. */
   private async beginLeads(): Promise<void> {
-    const leads = this.leads.next(STEPS_PER_TXN);
-    if (leads.length === 0) return;
-    const steps = leads.map(({ stored, move }): PlannedStep => {
+    const steps = this.leads.next().map(({ stored, move }): PlannedStep => {
       const partition = { ...stored.value, successor: move.to };
       return {
         name: String(stored.value.prefix),
@@ -215,7 +218,7 @@ export class Controller {
         step: { move, partition, isStart: false },
       };
     });
-    await this.take(steps);
+    await this.takeAll(steps);
   }
 
   private partitionOf({ topic, partition }: MoveRecord) {
@@ -235,7 +238,6 @@ export class Controller {
     if (await this.replaceEmptied(seat)) return;
     const { moves, problems } = planMoves(view);
     if (await this.updateRemovals(seat, problems)) return;
-    if (!this.leads.isBusy) this.planLeads();
     const isIdle = moves.length === 0 && view.moves.size === 0 && !this.leads.isBusy;
     const wanted = isIdle ? this.forBalance() : moves;
     if (wanted.length > 0)

@@ -74,10 +74,10 @@ export class LeadBalance {
     this.enqueue(0, (_partition, _name, to) => alive.has(to));
   }
 
-  /** The next ones to hand over. @param most in one transaction */
-  next(most: number): PlannedLead[] {
+  /** The next ones to hand over. */
+  next(): PlannedLead[] {
     const { view } = this.options;
-    const room = Math.min(most, MOST_AT_ONCE - this.underWay);
+    const room = MOST_AT_ONCE - this.underWay;
     const planned: PlannedLead[] = [];
     const alive = new Set(this.alive());
     while (planned.length < room) {
@@ -117,9 +117,12 @@ export class LeadBalance {
     return [...brokers.values()].flatMap(({ value }) => (removals.has(value.uid) ? [] : value.uid));
   }
 
+  /** How many partitions are still led by those that are to hand them over. */
   private get underWay(): number {
+    const { moves, partitions } = this.options.view;
     let count = 0;
-    for (const { value } of this.options.view.moves.values()) if (value.what === "lead") count++;
+    for (const { value } of moves.values())
+      if (value.what === "lead" && partitions.get(`${value.topic}/${value.partition}`)?.value.leader !== value.to) count++;
     return count;
   }
 }

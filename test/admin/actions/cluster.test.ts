@@ -62,6 +62,7 @@ test("changes of a cluster are asked of its lookup server, and are noted", async
     { action: "expand", topic: "t", value: { partitions: 8 }, confirm: "t" },
     { action: "remove_node", broker: "b:4151", confirm: "b:4151" },
     { action: "keep_node", broker: "b:4151" },
+    { action: "balance" },
   ]) {
     const result = await site.post("/actions", request);
     expect(result).toEqual({ ok: true, results: [{ server: lookup.address, ok: true, message: "" }] });
@@ -73,10 +74,11 @@ test("changes of a cluster are asked of its lookup server, and are noted", async
     "/cluster/expand?topic=t&partitions=8",
     "/cluster/remove-node?node=b%3A4151",
     "/cluster/remove-node?node=b%3A4151&cancel=true",
+    "/cluster/balance",
   ]);
   const { activity } = await site.get("/activity");
   expect(activity.map(({ action, topic }: { action: string; topic: string }) => `${action} ${topic}`.trim())).toEqual([
-    ...["keep_node", "remove_node", "expand_topic t", "replicas_topic t", "lead_topic t", "move_topic t"],
+    ...["balance_cluster", "keep_node", "remove_node", "expand_topic t", "replicas_topic t", "lead_topic t", "move_topic t"],
   ]);
 });
 

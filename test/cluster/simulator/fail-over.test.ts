@@ -5,6 +5,20 @@ import { partitionOf, ThreeBrokers, UIDS } from "./three-brokers.ts";
 /** How long the machine takes for a simulation says nothing. */
 setDefaultTimeout(60_000);
 
+test("a new partition is led by its first replica, also if that one is late", () => {
+  const cluster = new ThreeBrokers(({ brokers, world }) => {
+    world.time.advance(2_000);
+    brokers[0].node.pause();
+    world.time.after(500, () => brokers[0].node.resume());
+  });
+  expect(cluster.leader).toBe(cluster.brokers[0]);
+});
+
+test("a new partition whose first replica is away is led by another one", () => {
+  const cluster = new ThreeBrokers(({ brokers, network }) => network.end(brokers[0].node));
+  expect(cluster.leader).toBe(cluster.brokers[1]);
+});
+
 test("a leader whose process is killed is replaced at once", () => {
   const cluster = new ThreeBrokers();
   expect(cluster.publishMs()).toBeLessThan(10);

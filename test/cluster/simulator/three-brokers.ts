@@ -18,7 +18,8 @@ export class ThreeBrokers implements BrokerWatch {
   readonly acked: number[] = [];
   private published = 0;
 
-  constructor() {
+  /** @param onMade called before they have anything */
+  constructor(onMade: (cluster: ThreeBrokers) => void = () => {}) {
     const { world, network } = this;
     const topic = { ...SETTINGS, uid: TOPIC_UID, partitions: 1, replicas: 3, minInSync: 2 };
     const record = { uid: TOPIC_UID, prefix: PREFIX, replicas: UIDS, leader: "", epoch: 0, inSync: UIDS };
@@ -26,7 +27,6 @@ export class ThreeBrokers implements BrokerWatch {
       { put: KEYS.topic("t"), value: SHAPES.topics.write(topic) },
       { put: PARTITION_KEY, value: SHAPES.partitions.write(record) },
     ];
-    world.etcd.store.txn([], puts, []);
     const site: SimSite = {
       world,
       network,
@@ -36,7 +36,11 @@ export class ThreeBrokers implements BrokerWatch {
     };
     const dataPath = (uid: string) => new SimDataPath(uid, { failure: 0, syncMs: 5, isFull: false });
     this.brokers = UIDS.map((uid, i) => new SimBroker(site, world.node(`n${i}`), dataPath(uid), "run"));
-    this.until("all are in sync", () => this.leader !== undefined && this.inSync.length === UIDS.length);
+    onMade(this);
+    world.etcd.store.txn([], puts, []);
+    world.etcd.changed();
+    const up = () => this.brokers.filter(({ node }) => node.isAlive).length;
+    this.until("all are in sync", () => this.leader !== undefined && this.inSync.length === up());
     world.time.advance(1_000);
   }
 

@@ -145,6 +145,21 @@ export function askKeep(broker: ClusterBroker, brokers: readonly ClusterBroker[]
   });
 }
 
+/** Has leaders and replicas spread evenly now. */
+export function askBalance(): void {
+  askAction({
+    title: "Balance the cluster",
+    verb: "Balance",
+    request: () => ({ action: "balance" }),
+    children: (
+      <p>
+        Leaders are spread evenly over the brokers at once: publishes to each partition that is handed over wait for a fraction of a second.
+        Then replicas are moved, one after the other. The cluster does that by itself, too, if slower and only where it is uneven.
+      </p>
+    ),
+  });
+}
+
 function ReplicasDialog({ topic, replicas, brokers }: { topic: string; replicas: number; brokers: number }) {
   const [next, setNext] = useState(String(replicas));
   return (

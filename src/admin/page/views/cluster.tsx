@@ -1,5 +1,5 @@
 import type { ClusterBroker, ClusterDetail, ClusterMove, ClusterRisk } from "../../cluster-api.ts";
-import { askKeep, askRemove } from "../dialogs/cluster-dialogs.tsx";
+import { askBalance, askKeep, askRemove } from "../dialogs/cluster-dialogs.tsx";
 import { bytes, count, exact, plural } from "../format/numbers.ts";
 import { duration } from "../format/time.ts";
 import { Failure } from "../parts/failure.tsx";
@@ -213,6 +213,11 @@ function Brokers({ brokers }: { brokers: readonly ClusterBroker[] }) {
     <section class="panel" aria-labelledby="cluster-brokers-title">
       <header class="panel-head">
         <h2 id="cluster-brokers-title">Brokers</h2>
+        {may("admin") && (
+          <button type="button" class="small" onClick={askBalance}>
+            Balance …
+          </button>
+        )}
       </header>
       <Table
         label="Brokers of the cluster"

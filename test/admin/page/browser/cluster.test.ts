@@ -82,7 +82,7 @@ clusterTest("a replica is moved to a broker that has none, and the leader to one
   ]);
 });
 
-clusterTest("a broker is removed once its name is typed, and one that is being removed can be kept", 40, async (page, fake) => {
+clusterTest("a broker is removed once its name is typed, and kept after all; and the cluster is balanced", 40, async (page, fake) => {
   await page.goto(`${fake.url}/cluster`);
   await page.getByRole("button", { name: "Remove nsq-a:4151" }).click();
   const dialog = page.getByRole("dialog");
@@ -94,9 +94,13 @@ clusterTest("a broker is removed once its name is typed, and one that is being r
   await page.getByRole("button", { name: "Keep nsq-e:4151" }).click();
   await dialog.getByRole("button", { name: "Keep", exact: true }).click();
   await dialog.waitFor({ state: "detached" });
+  await page.getByRole("button", { name: "Balance …" }).click();
+  await dialog.getByRole("button", { name: "Balance", exact: true }).click();
+  await dialog.waitFor({ state: "detached" });
   expect(fake.actions).toEqual([
     { action: "remove_node", broker: "nsq-a:4151", confirm: "nsq-a:4151" },
     { action: "keep_node", broker: "nsq-e:4151" },
+    { action: "balance" },
   ]);
 });
 
