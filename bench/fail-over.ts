@@ -4,6 +4,7 @@
  *     --rounds=N         how often a leader is killed, and told to end (default 30)
  *     --only=A,B         kill, terminate, return, partitions
  *     --partitions=N     default 1,000
+ *     --per-topic=N      as many of them has each topic (default 10)
  *     --bunsq=COMMAND    the command that starts bunsq (default dist/bunsq, or the source if it is not built)
  *
  * Brokers, lookups and a lone etcd run on this host. One producer publishes a message every 5 ms, and asks nobody to wait for the one
@@ -28,6 +29,8 @@ const EACH_MS = 5;
 const PATIENCE_MS = 30_000;
 const POLL_MS = 20;
 const PLAIN_MS = 5_000;
+/** Clients that make topics at the same time. */
+const MAKERS = 8;
 /** Batches of 500 messages of 1 kB that a replica misses. */
 const COPIED_BATCHES = 800;
 /** What was sent this long before a broker ended may have been under way. */
@@ -39,6 +42,7 @@ const { values } = parseArgs({
     rounds: { type: "string", default: "30" },
     only: { type: "string", default: "kill,terminate,return,partitions" },
     partitions: { type: "string", default: "1000" },
+    "per-topic": { type: "string", default: "10" },
     bunsq: { type: "string" },
   },
 });
@@ -139,6 +143,31 @@ class Site implements AsyncDisposable {
 
   makeTopic(topic: string, partitions: number): Promise<void> {
     return makeTopics(this.cluster.etcd.endpoints, BROKERS, [{ topic, partitions }]);
+  }
+
+  /** Makes topics at all brokers, as clients do. */
+  async makeTopics(topics: number, partitions: number): Promise<void> {
+    const make = async (maker: number) => {
+      for (let i = maker; i < topics; i += MAKERS) {
+        const url = `http://${this.broker(i % BROKERS).http}/topic/create?topic=t${i}&partition_num=${partitions}`;
+        const answer = await fetch(url, { method: "POST", signal: AbortSignal.timeout(PATIENCE_MS) });
+        if (answer.status !== 200) console.log(`t${i}: ${answer.status} ${await answer.text()}`);
+      }
+    };
+    await Promise.all(Array.from({ length: MAKERS }, (_, maker) => make(maker)));
+  }
+
+  /** Waits until brokers lead all partitions, but for one broker. */
+  async untilOthersLead(partitions: number, gone: number): Promise<void> {
+    const isLed = ({ record }: Placed) => record.leader !== "" && this.indexOf(record.leader) !== gone;
+    await until(
+      "others lead",
+      async () => {
+        const placed = await this.placed();
+        return placed.length === partitions && placed.every(isLed);
+      },
+      PATIENCE_MS * 2,
+    );
   }
 
   /** Waits until all replicas of all partitions are in sync. */
@@ -278,13 +307,14 @@ async function replicaReturns(): Promise<void> {
 async function manyPartitions(): Promise<void> {
   await using site = await Site.start();
   const count = Number(values.partitions);
-  const perTopic = 100;
+  const perTopic = Number(values["per-topic"]);
   const topics = Math.ceil(count / perTopic);
   const partitions = topics * perTopic;
   let began = performance.now();
-  for (let i = 0; i < topics; i++) await site.makeTopic(`t${i}`, perTopic);
-  await site.untilWhole(partitions);
   const since = () => `${(performance.now() - began).toFixed(0)} ms`;
+  await site.makeTopics(topics, perTopic);
+  console.log(`${topics} topics made by ${MAKERS} clients: ${since()}`);
+  await site.untilWhole(partitions);
   console.log(`${partitions} partitions made and in sync: ${since()}`);
   await atRest(site);
   const before = await site.records.partitions();
@@ -293,14 +323,7 @@ async function manyPartitions(): Promise<void> {
   const revision = await site.records.revision();
   began = performance.now();
   await site.broker(victim).stop("SIGKILL");
-  await until(
-    "others lead",
-    async () => {
-      const placed = await site.placed();
-      return placed.length === partitions && placed.every(({ record }) => record.leader !== "" && site.indexOf(record.leader) !== victim);
-    },
-    PATIENCE_MS * 2,
-  );
+  await site.untilOthersLead(partitions, victim);
   console.log(`fail-over of ${led} of them: ${since()}, ${(await site.records.revision()) - revision} writes to etcd`);
   began = performance.now();
   await site.broker(victim).start();
@@ -313,6 +336,16 @@ async function manyPartitions(): Promise<void> {
   await until("leaders are spread again", isEven, PATIENCE_MS * 2)
     .then(async () => console.log(`leaders balanced: ${since()}, of which they rest 2 s: ${spread(await site.records.partitions())}`))
     .catch(async () => console.log(`leaders not balanced after ${since()}: ${spread(await site.records.partitions())}`));
+  began = performance.now();
+  const ended = site
+    .broker(0)
+    .stop("SIGTERM")
+    .then(() => console.log(`a broker is told to end: it is gone after ${since()}`));
+  await site.untilOthersLead(partitions, 0);
+  console.log(`a broker is told to end: others lead after ${since()}`);
+  await ended;
+  await site.broker(0).start();
+  await site.untilWhole(partitions);
   await Promise.all(site.cluster.brokers.map((broker) => broker.stop("SIGTERM")));
   began = performance.now();
   await Promise.all(site.cluster.brokers.map((broker) => broker.start()));
