@@ -246,7 +246,7 @@ export class Forwarder {
 
   private makeTopic(entry: Entry): boolean {
     const { topic } = entry.request;
-    entry.reason = `topic ${topic} is not there yet`;
+    entry.reason = `topic ${topic} is not known here, and was not made in time; etcd may not answer`;
     if (this.creating.has(topic)) return false;
     void this.make(topic).then((failure) => {
       if (failure === undefined) return this.resume((lane) => lane.topic === topic);

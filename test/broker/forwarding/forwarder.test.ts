@@ -171,6 +171,13 @@ test("why a topic cannot be made is told to all that wait for it", async () => {
   expect(site.outcomes).toEqual(["1: no broker has room", "2: no broker has room"]);
 });
 
+test("a topic that is not made in time is refused with what may be in the way", () => {
+  const site = new Site();
+  site.publish("1");
+  site.clock.advance(10_000);
+  expect(site.outcomes).toEqual(["1: topic t is not known here, and was not made in time; etcd may not answer"]);
+});
+
 test("if its topic is gone and cannot be made again, what may have been carried out is refused with that", async () => {
   const site = new Site();
   site.lead("t", "a");
