@@ -46,10 +46,22 @@ export function readEtcdOptions(settings: EtcdSettings): EtcdOptions {
 /** An address without a scheme is asked over TLS if certificates are given. */
 function endpointOf(text: string, hasTls: boolean): string {
   const [, scheme = hasTls ? "https" : "http", address = ""] = /^(?:(https?):\/\/)?([^/]+)\/?$/.exec(text.trim()) ?? [];
-  if (address === "") throw new StartError(`invalid address "${text}" in -etcd-endpoints: give it as host:port or https://host:port`);
+  if (address === "") throw badEndpoint(text);
   if (hasTls && scheme === "http") throw new StartError(`-etcd-endpoints has ${text}, but certificates for etcd are given: use https://`);
-  const { hostname, port } = parseRemoteAddress(address);
+  const { hostname, port } = remoteAddress(text, address);
   return `${scheme}://${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
+}
+
+function remoteAddress(text: string, address: string): ReturnType<typeof parseRemoteAddress> {
+  try {
+    return parseRemoteAddress(address);
+  } catch {
+    throw badEndpoint(text);
+  }
+}
+
+function badEndpoint(text: string): StartError {
+  return new StartError(`invalid address "${text}" in -etcd-endpoints: give it as host:port or https://host:port`);
 }
 
 /** The file has the password and perhaps a line end. */

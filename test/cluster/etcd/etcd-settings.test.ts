@@ -14,7 +14,10 @@ function endpoints(...etcdEndpoints: string[]): readonly string[] {
 test("addresses of etcd may have a scheme, and each counts once", () => {
   expect(endpoints("a:1", " http://a:1/", "https://b:2", "[::1]:3")).toEqual(["http://a:1", "https://b:2", "http://[::1]:3"]);
   expect(readEtcdOptions({ ...NONE, etcdCa: certificate("ca.pem") }).endpoints).toEqual(["https://10.0.0.1:2379"]);
-  for (const bad of ["", "a", "http://", "ftp://a:1", "a:1/path", "a:99999"]) expect(() => endpoints(bad)).toThrow(StartError);
+  for (const bad of ["", "a", "http://", "ftp://a:1", "a:1/path", "a:99999"])
+    expect(() => endpoints(bad)).toThrow(
+      new StartError(`invalid address "${bad}" in -etcd-endpoints: give it as host:port or https://host:port`),
+    );
   expect(() => endpoints()).toThrow("-etcd-endpoints is empty");
 });
 
