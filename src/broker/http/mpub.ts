@@ -32,8 +32,8 @@ export async function mpub(call: HttpCall): Promise<Response> {
   const batch = binary ? checkedBatch(body, options) : batchOfLines(body, options.maxMsgSizeBytes);
   if (batch === undefined) throw new Refusal(413, "MSG_TOO_BIG");
   const { header, key } = messageHeader(call, topic.topic);
+  const place = placeToPublish(call, topic, key, idempotencyKey);
   const repeatKey = idempotencyKey(call);
-  const place = placeToPublish(call, topic, key, repeatKey);
   if (place instanceof Elsewhere) {
     const messages = alikeMessages(header, batch);
     if (messages.count > 0) await publishFrom(call, place, messages, "MPUB", repeatKey, 0);

@@ -24,8 +24,8 @@ export async function pub(call: HttpCall): Promise<Response> {
   const topic = topicToPublish(call);
   const deferMs = deferral(call.query, broker.options.maxReqTimeoutMs);
   const { header, key } = messageHeader(call, topic.topic);
+  const place = placeToPublish(call, topic, key, idempotencyKey);
   const repeatKey = idempotencyKey(call);
-  const place = placeToPublish(call, topic, key, repeatKey);
   if (place instanceof Elsewhere) {
     await publishFrom(call, place, oneMessage(header, body, 0, body.length), deferMs > 0 ? "DPUB" : "PUB", repeatKey, deferMs);
   } else await broker.publishing.publish(place, repeatKey, body, deferMs, publishOrigin(call, place), header);

@@ -35,14 +35,14 @@ function openTopic({ registry, publishing }: BrokerApi, name: string): Topic | u
  * Where a request publishes to: the partition that the argument `partition` names, else that of the key, else each in turn.
  *
  * @param key of the messages; empty: none
- * @param idempotencyKey of the request; empty: none
- * @throws Refusal 400 INVALID_ARG_PARTITION, 404 PARTITION_NOT_FOUND; 409 PARTITION_NOT_HERE if another broker has it, and is not asked
+ * @param idempotencyKey reads that of the request; empty: none
+ * @throws what that throws; Refusal 400 INVALID_ARG_PARTITION, 404 PARTITION_NOT_FOUND; 409 PARTITION_NOT_HERE if another broker has it, and is not asked
  */
 export function placeToPublish(
   call: HttpCall,
   { name, topic }: NamedTopic,
   key: Uint8Array,
-  idempotencyKey: string,
+  idempotencyKey: (call: HttpCall) => string,
 ): TopicPartition | Elsewhere {
   const { forwarder } = call.broker.publishing;
   if (forwarder !== undefined) {
@@ -52,7 +52,7 @@ export function placeToPublish(
     const routed = forwarder.topic(name);
     if (routed !== undefined && index !== undefined && index >= routed.partitions) throw new Refusal(404, "PARTITION_NOT_FOUND");
     const hash = key.length === 0 ? undefined : murmur3(key, 0, key.length, 0);
-    const place = placeOf(forwarder, name, topic, index, hash, idempotencyKey);
+    const place = placeOf(forwarder, name, topic, index, hash, idempotencyKey(call));
     if (place !== undefined) return place;
   }
   return partitionToPublish(call, topic ?? call.broker.registry.topic(name), key);

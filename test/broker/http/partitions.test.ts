@@ -48,6 +48,12 @@ test("publishes over HTTP go round the partitions, or to the one that is named",
   expect(topic.partitions.map(({ depth }) => depth)).toEqual([4, 1, 4]);
   expect(await server.call("POST", "/pub?topic=t&partition=3", "x")).toBe('404 {"message":"PARTITION_NOT_FOUND"}');
   expect(await server.call("POST", "/pub?topic=t&partition=-1", "x")).toBe('400 {"message":"INVALID_ARG_PARTITION"}');
+  // With two mistakes, the partition comes first.
+  const longKey = "k".repeat(300);
+  for (const call of ["pub", "mpub"]) {
+    const response = await server.fetch("POST", `/${call}?topic=t&partition=-1`, "x", { "Idempotency-Key": longKey });
+    expect(await response.text()).toBe('{"message":"INVALID_ARG_PARTITION"}');
+  }
 });
 
 test("/stats has sums, and beside them each partition where there are several or one is asked for", async () => {
