@@ -7,6 +7,8 @@ import type { Append, Part } from "./wire.ts";
 
 /** How long to wait before the leader is asked again after something went wrong here. */
 const AGAIN_MS = 500;
+/** With fsync, the leader hears of no less than this before it is on the disk. */
+const TOLD_UNSYNCED_BYTES = 1024 * 1024;
 
 export interface FollowerEvents {
   /** The log has all that was acknowledged before this run of the broker was counted with. */
@@ -29,6 +31,8 @@ export class Follower {
   private askAtMs: number | undefined;
   /** With this it has all that was acknowledged before the leader counted with this run of it; undefined: it is not known, or told. */
   private wholeAt: number | undefined;
+  /** What came since the leader was told of the end. */
+  private untoldBytes = 0;
 
   constructor(
     readonly epoch: number,
@@ -99,14 +103,16 @@ export class Follower {
   onAppend({ highWatermark, run }: Append): void {
     // After something went wrong, what was under way does not follow on the log.
     if (!this.isFollowing) return;
-    const { log } = this.partition;
+    const { log, host } = this.partition;
     this.attempt(() => {
       if (run.epoch > log.epoch) log.beginEpoch(run.epoch);
       // An epoch that begins at the end has no messages yet, and is one that the leader does not know.
       else if (run.epoch < log.epoch && log.epochs().at(-1)?.firstSequence === log.end) this.forgetEmptyEpochs(run.epoch);
       log.appendCommits(run);
       this.onMark(highWatermark);
-      this.tellEnd();
+      this.untoldBytes += run.bytes.length;
+      // What is not on the disk does not count, and a sync is under way. One that catches up is sent more when it has told.
+      if (host.durability !== "fsync" || this.wholeAt !== undefined || this.untoldBytes >= TOLD_UNSYNCED_BYTES) this.tellEnd();
     });
   }
 
@@ -170,6 +176,7 @@ export class Follower {
     // Others would rely on what is damaged.
     if (this.repair.holdsBack) return;
     const synced = Math.min(log.synced, log.end);
+    this.untoldBytes = 0;
     this.peer?.sendEnd({ partition: number, epoch: this.epoch, end: log.end, synced, state: this.state.number });
     if (this.wholeAt === undefined || this.state.number < 0 || (host.durability === "fsync" ? synced : log.end) < this.wholeAt) return;
     this.wholeAt = undefined;
