@@ -51,6 +51,7 @@ export class Tick {
     } else {
       this.commitPartitions();
     }
+    turn.onCommits?.();
     acks.onCommitted();
     // Before the consumers are served: meanwhile the producers make their next messages.
     this.flushDirty();

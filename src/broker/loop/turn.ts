@@ -29,6 +29,8 @@ export class EventLoopTurn implements Turn {
   onWake: () => void = () => {
     this.missedWake = true;
   };
+  /** Called in each tick when logs are committed, before syncs begin and consumers are served; undefined: nobody waits for it. */
+  onCommits: (() => void) | undefined;
   /** Ticks and wakings that came while the broker was being opened, when there was nobody to do the work. */
   private missedTick = false;
   private missedWake = false;

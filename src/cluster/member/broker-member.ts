@@ -175,6 +175,8 @@ export class BrokerMember implements ClusterMember {
       saveEpochs: (epochs) => this.partitions.saveEpochs(epochs),
     });
     this.replication = replication;
+    // Replicas get what was published before consumers are served.
+    broker.turn.onCommits = () => replication.peers.sendNow();
     this.membership.update(this.record(replication.peers.address));
     view.listen((changes) => {
       for (const { kind, after } of changes)

@@ -1,6 +1,7 @@
 import type { Clock } from "../../base/clock.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { RateLimitedLog } from "../../base/rate-limited-log.ts";
+import type { EventLoopTurn } from "../../broker/loop/turn.ts";
 import type { BrokerOptions } from "../../broker/options.ts";
 import type { Ballast } from "../../broker/storage/disk/ballast.ts";
 import type { Disk } from "../../broker/storage/disk/disk.ts";
@@ -21,7 +22,7 @@ export interface MemberBroker extends ReplicatedPartitionParts {
   readonly logger: Logger;
   readonly registry: TopicRegistry;
   readonly metadata: MetadataStore;
-  readonly turn: Turn;
+  readonly turn: Turn & Pick<EventLoopTurn, "onCommits">;
   readonly openFiles: Disk;
   readonly publishing: Publishing;
   readonly keys: ReplicatedPartitionParts["keys"] & { readonly enabled: boolean };

@@ -145,12 +145,16 @@ export class Peer {
   private askFlush(): void {
     if (this.isFlushAsked) return;
     this.isFlushAsked = true;
-    this.parts.clock.callAfterTurn(() => {
-      this.isFlushAsked = false;
-      if (this.ends.size > 0) this.outgoing.push(encodeFrame({ kind: "ends", ends: [...this.ends.values()] }));
-      this.ends.clear();
-      this.flush();
-    });
+    this.parts.clock.callAfterTurn(() => this.sendNow());
+  }
+
+  /** Sends what would be sent at the end of the turn. */
+  sendNow(): void {
+    if (!this.isFlushAsked) return;
+    this.isFlushAsked = false;
+    if (this.ends.size > 0) this.outgoing.push(encodeFrame({ kind: "ends", ends: [...this.ends.values()] }));
+    this.ends.clear();
+    this.flush();
   }
 
   private flush(): void {

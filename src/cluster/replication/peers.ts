@@ -41,6 +41,11 @@ export class Peers {
     return this.byUid.get(uid);
   }
 
+  /** Sends what would be sent at the end of the turn. */
+  sendNow(): void {
+    for (const peer of this.byUid.values()) peer.sendNow();
+  }
+
   all(): IterableIterator<Peer> {
     return this.byUid.values();
   }
