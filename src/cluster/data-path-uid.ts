@@ -1,13 +1,13 @@
 import { join } from "node:path";
 import type { RandomSource } from "../base/random-source.ts";
 import { StartError } from "../base/start-error.ts";
-import { closeQuietly, type Disk, isMissing, readFully, writeFully } from "../broker/storage/disk/disk.ts";
+import type { Disk } from "../broker/storage/disk/disk.ts";
+import { readSmallFile, replaceSmallFile } from "./small-file.ts";
 
 /** In the broker's folder: `{"uid":"…"}` and a line end, with 32 hex digits. */
 const FILE = "data-path";
 const UID_BYTES = 16;
 const CONTENT = /^\{"uid":"([0-9a-f]{32})"\}\n$/;
-const MAX_BYTES = 200;
 /** As many digits of a uid are shown to people. */
 const SHOWN_DIGITS = 8;
 
@@ -37,21 +37,10 @@ export function dataPathUid(disk: Disk, directory: string, random: RandomSource)
 }
 
 function read(disk: Disk, path: string): string | undefined {
-  let fd: number;
-  try {
-    fd = disk.open(path, "r");
-  } catch (error) {
-    if (isMissing(error)) return undefined;
-    throw error;
-  }
-  try {
-    const content = Buffer.alloc(Math.min(disk.size(fd), MAX_BYTES));
-    readFully(disk, fd, content, 0, content.length, 0);
-    const uid = CONTENT.exec(content.toString("latin1"))?.[1];
-    if (uid !== undefined) return uid;
-  } finally {
-    closeQuietly(disk, fd);
-  }
+  const content = readSmallFile(disk, path);
+  if (content === undefined) return undefined;
+  const uid = CONTENT.exec(content)?.[1];
+  if (uid !== undefined) return uid;
   throw new StartError(
     `${path} is damaged, which names this data path in the cluster: restore it from a backup, or remove it to let the data path join as a new replica`,
   );
@@ -61,14 +50,6 @@ function make(disk: Disk, path: string, random: RandomSource): string {
   const bytes = Buffer.alloc(UID_BYTES);
   random(bytes);
   const uid = bytes.toString("hex");
-  const content = Buffer.from(`{"uid":"${uid}"}\n`);
-  const fd = disk.open(`${path}.new`, "w+");
-  try {
-    writeFully(disk, fd, content, 0, content.length, 0);
-    disk.syncNow(fd);
-  } finally {
-    closeQuietly(disk, fd);
-  }
-  disk.rename(`${path}.new`, path);
+  replaceSmallFile(disk, path, `{"uid":"${uid}"}\n`);
   return uid;
 }

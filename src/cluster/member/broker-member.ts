@@ -8,6 +8,7 @@ import { DATA_FOLDER } from "../../broker/storage/data-path.ts";
 import { formatAddress, parseRemoteAddress } from "../../net/address.ts";
 import { BUNSQ_VERSION } from "../../version.ts";
 import { dataPathUid } from "../data-path-uid.ts";
+import { EtcdError } from "../etcd/etcd-error.ts";
 import { EtcdHttp } from "../etcd/etcd-http.ts";
 import { readEtcdOptions } from "../etcd/etcd-settings.ts";
 import { EtcdTrouble } from "../etcd/etcd-trouble.ts";
@@ -20,10 +21,12 @@ import { Replication } from "../replication/replication.ts";
 import { StateStore } from "../replication/state/state-store.ts";
 import { WIRE_VERSION } from "../replication/wire.ts";
 import { BrokerReport } from "../report/broker-report.ts";
+import { RunFile } from "../run-file.ts";
 import { ClusterView } from "../state/cluster-view.ts";
 import type { ClusterKeys } from "../state/keys.ts";
 import { Membership } from "../state/membership.ts";
 import { type BrokerRecord, SHAPES } from "../state/records.ts";
+import { RunClaim } from "../state/run-claim.ts";
 import { LoadMeter } from "./load-meter.ts";
 import { MemberPartitions } from "./member-partitions.ts";
 import type { MemberBroker } from "./member-parts.ts";
@@ -69,6 +72,8 @@ export class BrokerMember implements ClusterMember {
   private refusal: Error | undefined;
   replication: Replication | undefined;
   private membership: Membership<BrokerRecord> | undefined;
+  private readonly claim: RunClaim;
+  private whenJoined: (() => void) | undefined;
 
   /** @throws StartError for options that are wrong, and if the data path's uid cannot be read */
   constructor(
@@ -84,6 +89,10 @@ export class BrokerMember implements ClusterMember {
     this.uid = dataPathUid(openFiles, directory, systemRandom);
     this.run = newRun();
     this.trouble = new EtcdTrouble(logger, clock);
+    this.claim = new RunClaim(this.etcd, clock, this.keys.member("runs", this.uid), new RunFile(openFiles, directory), this.run, {
+      onCopy: () => this.distrust(),
+      onTrouble: (error) => (error instanceof EtcdError ? this.trouble.tell(error) : this.errors.error(`CLUSTER: ${error.message}`)),
+    });
     this.view = new ClusterView(this.etcd, this.keys, clock, logger, (error) => this.trouble.tell(error));
     const changes = new TopicChanges(this.etcd, this.keys, this.view, clock, Math.random);
     const own = {
@@ -183,10 +192,29 @@ export class BrokerMember implements ClusterMember {
         if (kind === "brokers" && after !== undefined) replication.peers.know(after.value.uid, after.value.replication);
     });
     this.partitions.start(replication);
-    this.membership.start();
     this.tellLoad();
+    void this.join(replication);
+  }
+
+  /** Nothing of the cluster is looked at before it is known whether this data path has all that it is said to have. */
+  private async join(replication: Replication): Promise<void> {
+    const isCopy = await this.claim.claim();
+    if (isCopy === undefined) return;
+    if (!isCopy) this.membership?.start();
     replication.start();
-    void view.start();
+    void this.view.start();
+  }
+
+  /** This data path is an older copy of itself. @returns when this broker has joined: nobody uses another copy then */
+  private async distrust(): Promise<void> {
+    this.partitions.distrust();
+    this.broker.logger.warn(
+      "CLUSTER: this data path is an older copy of itself, and may lack messages: what is missing is read from other replicas",
+    );
+    await new Promise<void>((resolve) => {
+      this.whenJoined = resolve;
+      this.membership?.start(true);
+    });
   }
 
   /** Has others know what this broker has to do. */
@@ -218,6 +246,7 @@ export class BrokerMember implements ClusterMember {
     // What was published before is still answered, to clients and to brokers that have passed it on.
     await new Promise<void>((resolve) => this.clock.callAfter(ANSWERS_MS, resolve));
     if (this.loadTimer !== undefined) this.clock.cancel(this.loadTimer);
+    this.claim.close();
     this.partitions.close();
     this.replication?.close();
     this.forwarding.close();
@@ -242,6 +271,7 @@ export class BrokerMember implements ClusterMember {
     this.isMember = this.hasJoined = true;
     this.trouble.over();
     logger.info(`CLUSTER: member ${this.uid} of ${options.cluster}`);
+    this.whenJoined?.();
   }
 
   private lost(): void {

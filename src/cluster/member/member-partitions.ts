@@ -53,6 +53,7 @@ export class MemberPartitions {
   /** They are looked at in the next turn. */
   private isAsked = false;
   private isClosed = false;
+  private isTrusted = true;
   private reviews = 0;
   private timer: Timer | undefined;
 
@@ -80,6 +81,18 @@ export class MemberPartitions {
   /** Whether this broker leads a partition, and takes publishes to it. @param name `TOPIC/PARTITION` */
   isServing(name: string): boolean {
     return this.byName.get(name)?.replicated.isServing === true;
+  }
+
+  /**
+   * This data path is an older copy of itself: none of its replicas may lead before it has caught up. That is on the disk when this returns.
+   *
+   * @throws what the metadata store throws
+   */
+  distrust(): void {
+    this.isTrusted = false;
+    const memories = [...this.byName.values()].map(({ memory }) => memory);
+    for (const memory of memories) memory.isWhole = false;
+    this.memories.save(memories);
   }
 
   /** Follows the records from now on. */
@@ -318,7 +331,7 @@ export class MemberPartitions {
     }
     if (partition.log.prefix !== prefix)
       throw new Error(`this broker has a topic of its own with this name; empty and delete it here, or give it replicas`);
-    const memory = this.memories.of({ topicId: partition.id, uid: record.uid, epoch: 0, isWhole: true });
+    const memory = this.memories.of({ topicId: partition.id, uid: record.uid, epoch: 0, isWhole: this.isTrusted });
     this.memories.save([memory]);
     this.add(partition, memory);
     return true;

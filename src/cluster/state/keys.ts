@@ -27,7 +27,7 @@ export class ClusterKeys {
   }
 
   /** @throws Error for an id that cannot be part of a key */
-  member(kind: "brokers" | "lookups" | "moves" | "removals" | "deleted" | "requests", id: string): string {
+  member(kind: "brokers" | "lookups" | "moves" | "removals" | "deleted" | "requests" | "runs", id: string): string {
     if (!ID.test(id)) throw new Error(`invalid id "${id}": use up to 200 letters, digits and . _ : @ -`);
     return `${this.prefix}${kind}/${id}`;
   }

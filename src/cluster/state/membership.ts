@@ -30,6 +30,7 @@ export interface MembershipEvents {
  * Keeps the own key in etcd, on a lease of its own. Two processes with one id would be taken for one, so:
  * - a key of another uid is waited for until its lease has ended; if it does not end, this process is refused
  * - a key of the same uid is of an earlier run of this process, whose data path is locked by us: it is taken over at once
+ * - of a data path that is an older copy of itself, the key of the same uid may be of a process that uses another copy: it is waited for, too
  * - a process whose key is taken over (its disk was copied, or its network is cut and its data path is elsewhere now) is refused
  */
 export class Membership<R extends OwnRecord> {
@@ -39,6 +40,7 @@ export class Membership<R extends OwnRecord> {
   private modRevision = 0;
   private waitsSinceMs: number | undefined;
   private hasJoined = false;
+  private isCopy = false;
   private isFollowed = false;
   private isBusy = false;
   private isStale = false;
@@ -65,7 +67,9 @@ export class Membership<R extends OwnRecord> {
     });
   }
 
-  start(): void {
+  /** @param isCopy the data path is an older copy of itself: see RunClaim */
+  start(isCopy = false): void {
+    this.isCopy = isCopy;
     this.lease.start();
   }
 
@@ -140,7 +144,8 @@ export class Membership<R extends OwnRecord> {
   private mayReplace(entry: EtcdEntry): boolean {
     const other = this.shape.read(entry.value);
     const { uid, run } = this.record;
-    if (!(other instanceof Error) && other.uid === uid) {
+    const isSame = !(other instanceof Error) && other.uid === uid;
+    if (isSame && (other.run === run || this.hasJoined || !this.isCopy)) {
       // It is this run, an earlier one, or one that took over from us after we had been there.
       if (other.run === run || !this.hasJoined) return true;
       this.refuse(`its key was taken over by another process with the same data path uid ${uid} (http ${other.http})`);
@@ -150,11 +155,14 @@ export class Membership<R extends OwnRecord> {
     this.waitsSinceMs ??= nowMs;
     if (nowMs - this.waitsSinceMs < PATIENCE_LEASES * this.leaseMs) return false;
     const whose = other instanceof Error ? `an unreadable value (${other.message})` : `data path uid ${other.uid} (http ${other.http})`;
-    this.refuse(`${this.key} belongs to ${whose}, which is alive; give this one another id, or stop the other`);
+    const remedy = isSame ? "the data path of this one is an older copy of it" : "give this one another id, or stop the other";
+    this.refuse(`${this.key} belongs to ${whose}, which is alive; ${remedy}`);
     return false;
   }
 
   private failed(error: EtcdError): false {
+    // While etcd is away leases do not end.
+    this.waitsSinceMs = undefined;
     this.events.onTrouble(error);
     return false;
   }

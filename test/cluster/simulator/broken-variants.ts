@@ -6,6 +6,7 @@ import { OrderRight } from "../../../src/cluster/replication/order-right.ts";
 import { Replica } from "../../../src/cluster/replication/replica.ts";
 import { StateLeader } from "../../../src/cluster/replication/state/state-leader.ts";
 import { StateProgress } from "../../../src/cluster/replication/state/state-progress.ts";
+import { RunClaim } from "../../../src/cluster/state/run-claim.ts";
 import { SimBroker } from "./sim-broker.ts";
 import { SimChannel } from "./sim-channel.ts";
 import { SimDisk } from "./sim-disk.ts";
@@ -64,6 +65,7 @@ export const BROKEN_VARIANTS: readonly BrokenVariant[] = [
   method("a replica that may have lost something stays in sync", Replica.prototype, "leaveUnlessWhole", function () {
     this.isWhole = true;
   }),
+  method("an older copy of a data path is trusted", RunClaim.prototype, "isOurs", () => true),
   getter("a replica that is not in sync takes over", Replica.prototype, "replaceable", function () {
     return this.isChanging || this.leading !== undefined ? undefined : this.stored?.value.leader;
   }),

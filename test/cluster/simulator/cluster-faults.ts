@@ -159,6 +159,8 @@ export class ClusterFaults {
     (machine) => this.handOver(machine),
     (machine) => this.loseDisk(machine),
     (machine) => this.damage(machine),
+    (machine) => this.setBack(machine),
+    (machine) => this.setBack(machine),
     (machine) => this.slowOrFull(machine),
     (machine) => this.clocks(machine),
     () => this.lookup(),
@@ -280,6 +282,20 @@ export class ClusterFaults {
     this.bootLater(machine);
   }
 
+  /** Somebody puts back an older copy of the disk. The others may be away when its broker comes back. */
+  private setBack(machine: Machine): void {
+    const { world, machines, site } = this.run;
+    if (!this.isSpare(machine)) return;
+    const { setBack } = machine;
+    if (world.random.chance(0.5)) for (const other of machines.all) if (other !== machine) this.kill(other);
+    machines.stop(machine, site, false);
+    if (setBack()) {
+      this.lossMs = world.time.nowMs;
+      world.note(`${machine.name} has an older copy of its disk`);
+    }
+    this.bootLater(machine);
+  }
+
   /** A bit is another one. The next start finds it, or whoever reads it while the broker runs. */
   private damage(machine: Machine): void {
     if (!this.isSpare(machine)) return;
@@ -305,7 +321,10 @@ export class ClusterFaults {
     const partition = broker?.partitions.get(prefix);
     const { inSync = [] } = (partition && checks.recordOf(partition.name)) ?? {};
     const others = inSync.flatMap((uid) => (uid === dataPath.uid ? [] : (machines.dataPaths.get(uid)?.partitions.get(prefix) ?? [])));
-    return Math.max(0, ...others.map(({ isWhole, end, synced, durability }) => (!isWhole ? 0 : durability === "fsync" ? synced : end)));
+    return Math.max(
+      0,
+      ...others.map(({ isReliable, end, synced, durability }) => (!isReliable ? 0 : durability === "fsync" ? synced : end)),
+    );
   }
 
   private slowOrFull({ dataPath: { faults }, name }: Machine): void {
@@ -394,7 +413,7 @@ export class ClusterFaults {
     if (partition.isChanging || replicas.length > (partition.topic?.replicas ?? 0)) return false;
     return inSync.some((other) => {
       const dataPath = other === uid ? undefined : machines.dataPaths.get(other);
-      return dataPath?.isLost === false && dataPath.partitions.get(prefix)?.isWhole === true;
+      return dataPath?.isLost === false && dataPath.partitions.get(prefix)?.isReliable === true;
     });
   }
 }

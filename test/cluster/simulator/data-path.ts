@@ -1,3 +1,4 @@
+import type { RunNote, RunNotes } from "../../../src/cluster/state/run-claim.ts";
 import type { Random } from "../../support/random.ts";
 import { SimDisk } from "./sim-disk.ts";
 
@@ -18,11 +19,38 @@ export class SimDataPath {
   readonly gone: { readonly prefix: number; readonly disk: SimDisk }[] = [];
   /** Somebody has lost it. */
   isLost = false;
+  private note: RunNote | undefined;
+  /** What it remembers of its runs. */
+  readonly runs: RunNotes = {
+    read: () => this.note,
+    save: (note) => {
+      this.note = note;
+    },
+  };
 
   constructor(
     readonly uid: string,
     readonly faults: DiskFaults,
   ) {}
+
+  /** It turned out to be an older copy of itself. */
+  distrust(): void {
+    for (const disk of this.partitions.values()) disk.isWhole = false;
+  }
+
+  /** What it has now. @returns what brings it back to that, if it was used since then */
+  copy(): () => boolean {
+    const { note } = this;
+    const disks = [...this.partitions].map(([prefix, disk]) => ({ prefix, disk: disk.copy() }));
+    return () => {
+      if (this.note?.begun.at(-1) === note?.begun.at(-1)) return false;
+      this.note = note;
+      // It had what it has answered for.
+      for (const prefix of [...this.partitions.keys()]) this.remove(prefix);
+      for (const { prefix, disk } of disks) this.partitions.set(prefix, disk.copy());
+      return true;
+    };
+  }
 
   /** What it has of a partition, or a new log. @param isFirst nobody has anything yet: else it comes from others */
   open(prefix: number, durability: "write" | "fsync", isFirst: boolean): SimDisk {

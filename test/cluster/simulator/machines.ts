@@ -3,6 +3,9 @@ import { SimBroker, type SimSite } from "./sim-broker.ts";
 import type { SimNode } from "./sim-node.ts";
 import type { SimWorld } from "./sim-world.ts";
 
+/** The probability that somebody copies a data path while no process uses it. */
+const COPIED = 0.5;
+
 /** A machine: what is left when its process ends. */
 export interface Machine {
   readonly name: string;
@@ -12,6 +15,8 @@ export interface Machine {
   startedMs: number;
   node: SimNode;
   broker: SimBroker | undefined;
+  /** Sets the data path back to what it had before it was used last, or an earlier time. @returns false: it was not used since then */
+  setBack: () => boolean;
 }
 
 /** All machines of a cluster that brokers run on, and their data paths. */
@@ -29,7 +34,16 @@ export class Machines {
   add(zone: string): Machine {
     const name = `n${this.all.length + 1}`;
     const node = this.world.node(name);
-    const machine: Machine = { name, zone, dataPath: this.newDataPath(), runs: 0, startedMs: 0, node, broker: undefined };
+    const machine: Machine = {
+      name,
+      zone,
+      dataPath: this.newDataPath(),
+      runs: 0,
+      startedMs: 0,
+      node,
+      broker: undefined,
+      setBack: () => false,
+    };
     this.all.push(machine);
     return machine;
   }
@@ -51,6 +65,7 @@ export class Machines {
     machine.node = world.node(machine.name);
     site.network.lightUp(machine.name);
     world.note(`${machine.name} starts`);
+    if (machine.runs === 1 || world.random.chance(COPIED)) machine.setBack = machine.dataPath.copy();
     machine.broker = new SimBroker(site, machine.node, machine.dataPath, `run${machine.name}-${machine.runs}`, machine.zone);
   }
 
@@ -69,6 +84,7 @@ export class Machines {
     machine.dataPath.isLost = true;
     const lost = machine.dataPath.uid;
     machine.dataPath = this.newDataPath();
+    machine.setBack = () => false;
     this.world.note(`${machine.name} has lost its disk ${lost}, and has ${machine.dataPath.uid} now`);
   }
 

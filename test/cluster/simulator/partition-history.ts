@@ -52,7 +52,7 @@ export class PartitionHistory {
     this.state.acked(versions);
     for (const member of record?.inSync ?? []) {
       const disk = this.dataPaths.get(member)?.partitions.get(this.prefix);
-      if (disk?.isWhole !== true || this.dataPaths.get(member)?.isLost === true) continue;
+      if (disk?.isReliable !== true || this.dataPaths.get(member)?.isLost === true) continue;
       const lacks = this.state.lackOfKeys(disk.state.durable(disk.durability), versions);
       if (lacks !== undefined) return `${broker.node.name} answered, and ${member}, which is in sync, has not: ${lacks}`;
     }
@@ -139,7 +139,7 @@ export class PartitionHistory {
     if (dataPath === undefined || dataPath.isLost) return undefined;
     const disk = dataPath.partitions.get(this.prefix);
     // It was lost meanwhile, and leaves again.
-    if (disk?.isWhole === false) return undefined;
+    if (disk?.isReliable === false) return undefined;
     if (disk === undefined) return this.released.length > 0 ? "has nothing" : undefined;
     for (let i = Math.max(disk.start, this.removedBelow); i < this.released.length; i++)
       if (disk.writtenAt(i) !== this.released[i]) return `does not have ${i} of ${this.released.length}`;
@@ -155,7 +155,7 @@ export class PartitionHistory {
 
   /** Whether a replica has messages, or had them: one that lost something will not lead. */
   private counts(disk: SimDisk, first: number, messages: readonly number[]): boolean {
-    if (!disk.isWhole) return true;
+    if (!disk.isReliable) return true;
     const end = disk.durability === "fsync" ? disk.synced : disk.end;
     return messages.every((message, i) => first + i < disk.start || (first + i < end && disk.writtenAt(first + i) === message));
   }

@@ -6,6 +6,7 @@ import { ClusterView, type Stored, type ViewChange } from "../../../src/cluster/
 import { topicAndPartition } from "../../../src/cluster/state/keys.ts";
 import { Membership } from "../../../src/cluster/state/membership.ts";
 import { type BrokerRecord, type PartitionRecord, SHAPES } from "../../../src/cluster/state/records.ts";
+import { RunClaim } from "../../../src/cluster/state/run-claim.ts";
 import type { SimDataPath } from "./data-path.ts";
 import type { SimNetwork } from "./sim-network.ts";
 import type { SimNode } from "./sim-node.ts";
@@ -50,6 +51,8 @@ export class SimBroker {
   /** By prefix. */
   readonly partitions = new Map<number, SimPartition>();
   readonly membership: Membership<BrokerRecord>;
+  private readonly claim: RunClaim;
+  private whenJoined: (() => void) | undefined;
   private readonly handingOver = new Set<SimPartition>();
   /** How often it has handed over all that it led. */
   drained = 0;
@@ -76,7 +79,7 @@ export class SimBroker {
       { ...record, disk: { sizeBytes: 0, freeBytes: 0 }, load },
       LEASE_MS,
       {
-        onJoined: () => {},
+        onJoined: () => this.whenJoined?.(),
         onLapsed: () => {},
         onRenewed: () => {},
         onLost: () => {},
@@ -101,10 +104,28 @@ export class SimBroker {
     this.view.listen((changes) => {
       for (const change of changes) this.onChange(change);
     });
-    this.membership.start();
+    this.claim = new RunClaim(etcd, node, KEYS.member("runs", uid), dataPath.runs, run, {
+      onCopy: () => this.distrust(),
+      onTrouble: () => {},
+    });
+    void this.join();
+  }
+
+  private async join(): Promise<void> {
+    const isCopy = await this.claim.claim();
+    if (isCopy === undefined) return;
+    if (!isCopy) this.membership.start();
     this.replication.start();
     void this.view.start().then(() => this.removeOthers());
     this.reviewSuccessors();
+  }
+
+  private distrust(): Promise<void> {
+    this.dataPath.distrust();
+    return new Promise((resolve) => {
+      this.whenJoined = resolve;
+      this.membership.start(true);
+    });
   }
 
   get uid(): string {
@@ -122,6 +143,7 @@ export class SimBroker {
 
   /** It stops, and says so to nobody but etcd. */
   close(): void {
+    this.claim.close();
     this.replication.close();
     this.view.close();
     void this.membership.leave();

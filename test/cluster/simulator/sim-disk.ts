@@ -17,13 +17,30 @@ export interface StoredCommit {
 export class SimDisk {
   epoch = 0;
   isWhole = true;
+  /** It is as it was some time ago, which its broker has to find out. */
+  isOld = false;
   start = 0;
   synced = 0;
   commits: StoredCommit[] = [];
   epochs: Epoch[] = [];
-  readonly state = new SimStateDisk();
 
-  constructor(readonly durability: "write" | "fsync") {}
+  constructor(
+    readonly durability: "write" | "fsync",
+    readonly state = new SimStateDisk(),
+  ) {}
+
+  /** As a disk is after it was set back to what this one has now. */
+  copy(): SimDisk {
+    const { durability, state, epoch, isWhole, start, synced, base } = this;
+    const commits = [...this.commits];
+    const epochs = [...this.epochs];
+    return Object.assign(new SimDisk(durability, state.copy()), { epoch, isWhole, isOld: true, start, synced, base, commits, epochs });
+  }
+
+  /** Whether others may rely on it. */
+  get isReliable(): boolean {
+    return this.isWhole && !this.isOld;
+  }
 
   get end(): number {
     const last = this.commits.at(-1)?.commit;

@@ -36,6 +36,7 @@ export class SimLog implements ReplicaLog {
       },
       becameWhole: () => {
         disk.isWhole = true;
+        disk.isOld = false;
       },
       ceasedToBeWhole: () => {
         this.maybeFail();

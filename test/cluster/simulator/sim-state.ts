@@ -12,6 +12,15 @@ export class SimStateDisk {
   written = 0;
   now = new Map<string, StateValue>();
 
+  copy(): SimStateDisk {
+    const copy = new SimStateDisk();
+    copy.synced = this.synced;
+    copy.since = this.since.map((changes) => [...changes]);
+    copy.written = this.written;
+    copy.now = new Map(this.now);
+    return copy;
+  }
+
   change(changes: readonly StateChange[]): void {
     this.since.push([...changes]);
     make(this.now, changes);
