@@ -20,6 +20,8 @@ export class ClusterFaults {
   /** What ends the faults that there are. */
   private readonly undos = new Set<() => void>();
   private lossMs = Number.NEGATIVE_INFINITY;
+  /** When a topic was to have another number of replicas. */
+  private resizedMs = Number.NEGATIVE_INFINITY;
 
   constructor(private readonly run: ClusterRun) {}
 
@@ -97,6 +99,7 @@ export class ClusterFaults {
     } else if (what < 0.8 && world.time.nowMs > this.lossMs + 2 * LONGEST_FAULT_MS) {
       const replicas = random.int(1, machines.all.length);
       world.note(`${topic} is to have ${replicas} replicas`);
+      this.resizedMs = world.time.nowMs;
       void topics.change(topic, { replicas, minInSync: random.int(1, replicas) });
     } else if (what < 0.85) {
       world.note("u is removed");
@@ -396,6 +399,8 @@ export class ClusterFaults {
     const { world, checks } = this.run;
     if (broker === undefined || (runs > 1 && world.time.nowMs < startedMs + LONGEST_CALL_MS)) return false;
     if (world.etcd.store.range(`${KEYS.prefix}moves/`).length > 0) return false;
+    // Etcd may not have heard of it.
+    if (world.time.nowMs < this.resizedMs + LONGEST_CALL_MS) return false;
     for (const prefix of dataPath.partitions.keys()) {
       const partition = broker.partitions.get(prefix);
       const record = partition === undefined ? undefined : checks.recordOf(partition.name);
@@ -410,7 +415,8 @@ export class ClusterFaults {
     const { machines } = this.run;
     const { uid } = partition.broker;
     // One of them is about to be dropped.
-    if (partition.isChanging || replicas.length > (partition.topic?.replicas ?? 0)) return false;
+    const topic = SHAPES.topics.read(this.run.world.etcd.store.entries.get(KEYS.topic(partition.name.split("/")[0]))?.value ?? "");
+    if (partition.isChanging || topic instanceof Error || replicas.length > topic.replicas) return false;
     return inSync.some((other) => {
       const dataPath = other === uid ? undefined : machines.dataPaths.get(other);
       return dataPath?.isLost === false && dataPath.partitions.get(prefix)?.isReliable === true;
