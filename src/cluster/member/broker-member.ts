@@ -189,7 +189,7 @@ export class BrokerMember implements ClusterMember {
     this.membership.update(this.record(replication.peers.address));
     view.listen((changes) => {
       for (const { kind, after } of changes)
-        if (kind === "brokers" && after !== undefined) replication.peers.know(after.value.uid, after.value.replication);
+        if (kind === "brokers" && after !== undefined) replication.peers.know(after.value);
     });
     this.partitions.start(replication);
     this.tellLoad();

@@ -3,7 +3,7 @@ import type { CloseReason, Connection, ConnectionEvents } from "../net/network.t
 import { WireError } from "./fields.ts";
 import { FrameSplitter } from "./frame-splitter.ts";
 import { checkHello, type Peer, type PeerEvents, type PeerParts } from "./peer.ts";
-import { decodeFrame } from "./wire.ts";
+import { decodeFrame, type Hello } from "./wire.ts";
 
 /** A connection has to say who it is within this time, and with no more bytes than a HELLO has. */
 const HELLO_LIMIT_MS = 5_000;
@@ -12,20 +12,46 @@ const HELLO_LIMIT_BYTES = 1_024;
 /** Takes a connection whose first frame, which comes without its length, is no HELLO, if it is for something else. */
 export type TakeConnection = (connection: Connection, first: Buffer) => ConnectionEvents | undefined;
 
-/** A connection that was accepted. Until its HELLO has come nothing is known of it; from then on its peer has it. */
+/** What a connection needs of those that were accepted. */
+export interface Greeted {
+  /** @returns undefined: it is not known that there is such a run of such a broker */
+  peerOf(hello: Hello): Peer | undefined;
+  /** It belongs to a peer, or is closed. */
+  onEnded(greeting: Greeting): void;
+}
+
+/**
+ * A connection that was accepted. Until its HELLO has come nothing is known of it. Etcd has to have what it says of itself, as far as this
+ * broker knows, which may be a moment later; from then on its peer has it.
+ */
 export class Greeting implements ConnectionEvents {
   private readonly splitter = new FrameSplitter(HELLO_LIMIT_BYTES);
   private readonly limit: Timer;
   private owner: ConnectionEvents | undefined;
+  private hello: Hello | undefined;
 
   constructor(
     private readonly connection: Connection,
     private readonly parts: PeerParts,
     private readonly events: Pick<PeerEvents, "onTrouble">,
-    private readonly peerOf: (uid: string) => Peer,
+    private readonly greeted: Greeted,
     private readonly takeOther: TakeConnection,
   ) {
-    this.limit = parts.clock.callAfter(HELLO_LIMIT_MS, () => connection.abort());
+    this.limit = parts.clock.callAfter(HELLO_LIMIT_MS, () => {
+      const { hello } = this;
+      if (hello !== undefined) events.onTrouble(connection.remote, new WireError(`etcd does not have this run of the broker ${hello.uid}`));
+      this.abort();
+    });
+  }
+
+  abort(): void {
+    this.end();
+    this.connection.abort();
+  }
+
+  private end(): void {
+    this.parts.clock.cancel(this.limit);
+    this.greeted.onEnded(this);
   }
 
   onOpen(): void {}
@@ -47,22 +73,31 @@ export class Greeting implements ConnectionEvents {
   }
 
   onClosed(reason: CloseReason, why: string): void {
-    this.parts.clock.cancel(this.limit);
+    this.end();
     this.owner?.onClosed(reason, why);
   }
 
   private read(frame: Buffer): void {
-    const other = this.owner === undefined ? this.takeOther(this.connection, frame) : undefined;
+    const isFirst = this.owner === undefined && this.hello === undefined;
+    const other = isFirst ? this.takeOther(this.connection, frame) : undefined;
     if (other !== undefined) {
-      this.parts.clock.cancel(this.limit);
+      this.end();
       this.owner = other;
       return;
     }
     const first = decodeFrame(frame);
     // The other end waits for our HELLO before it sends more.
-    if (first.kind !== "hello" || this.owner !== undefined) throw new WireError(`${first.kind} in place of HELLO`);
+    if (first.kind !== "hello" || !isFirst) throw new WireError(`${first.kind} in place of HELLO`);
     checkHello(first, this.parts.hello);
-    this.parts.clock.cancel(this.limit);
-    this.owner = this.peerOf(first.uid).accept(this.connection);
+    this.hello = first;
+    this.admit();
+  }
+
+  /** To be called when more brokers are known. */
+  admit(): void {
+    const peer = this.hello === undefined || this.owner !== undefined ? undefined : this.greeted.peerOf(this.hello);
+    if (peer === undefined) return;
+    this.end();
+    this.owner = peer.accept(this.connection);
   }
 }

@@ -1,10 +1,18 @@
 import type { NetworkListener } from "../net/network.ts";
-import { Greeting, type TakeConnection } from "./greeting.ts";
+import type { BrokerRecord } from "../state/records.ts";
+import { type Greeted, Greeting, type TakeConnection } from "./greeting.ts";
 import { Peer, type PeerEvents, type PeerParts } from "./peer.ts";
+
+/** What etcd says of another broker. */
+export type KnownBroker = Pick<BrokerRecord, "uid" | "run" | "replication">;
 
 /** All other brokers of the cluster. */
 export class Peers {
   private readonly byUid = new Map<string, Peer>();
+  /** The runs of their processes, as etcd has them. */
+  private readonly runs = new Map<string, string>();
+  /** Connections of which it is not known whose they are. */
+  private readonly greetings = new Set<Greeting>();
   private readonly listener: NetworkListener;
   /** Where others reach this broker, once it is known in the cluster. */
   private ownAddress = "";
@@ -21,13 +29,19 @@ export class Peers {
     takeOther: TakeConnection = () => undefined,
   ) {
     this.listener = parts.network.listen(address, (connection) => {
-      const known = (uid: string) => this.byUid.get(uid) ?? this.add(uid, "");
-      return new Greeting(connection, parts, events, known, takeOther);
+      const greeted: Greeted = {
+        peerOf: ({ uid, run }) => (this.runs.get(uid) === run ? this.byUid.get(uid) : undefined),
+        onEnded: (ended) => this.greetings.delete(ended),
+      };
+      const greeting = new Greeting(connection, parts, events, greeted, takeOther);
+      this.greetings.add(greeting);
+      return greeting;
     });
   }
 
   close(): void {
     this.listener.close();
+    for (const greeting of [...this.greetings]) greeting.abort();
     for (const peer of this.byUid.values()) peer.close();
   }
 
@@ -50,8 +64,8 @@ export class Peers {
     return this.byUid.values();
   }
 
-  /** A broker is alive, and has this address now. */
-  know(uid: string, address: string): void {
+  /** A broker is alive, and has this address now. @param run names its process */
+  know({ uid, run, replication: address }: KnownBroker): void {
     // Who was there before has another address now, or is gone.
     for (const peer of this.byUid.values()) if (peer.uid !== uid && peer.address === address) peer.moveTo("");
     if (uid === this.parts.hello.uid) {
@@ -63,6 +77,8 @@ export class Peers {
     const known = this.byUid.get(uid);
     if (known === undefined) this.add(uid, reachedAt).start();
     else known.moveTo(reachedAt);
+    this.runs.set(uid, run);
+    for (const greeting of [...this.greetings]) greeting.admit();
   }
 
   private add(uid: string, address: string): Peer {

@@ -19,9 +19,10 @@ class Side implements AsyncDisposable {
     readonly uid: string,
     cluster = "c",
     address = "127.0.0.1:0",
+    readonly run = "r",
   ) {
     const network = new SocketNetwork("--replication-address", new MemoryLogger());
-    const hello = { kind: "hello", version: 1, cluster, uid, run: "r" } as const;
+    const hello = { kind: "hello", version: 1, cluster, uid, run } as const;
     this.peers = new Peers({ clock: systemClock, network, random: () => 0.5, hello }, address, {
       onUp: () => this.ups++,
       onDown: () => this.downs++,
@@ -31,7 +32,7 @@ class Side implements AsyncDisposable {
   }
 
   meet(...others: Side[]): void {
-    for (const { uid, peers } of others) this.peers.know(uid, peers.address);
+    for (const { uid, run, peers } of others) this.peers.know({ uid, run, replication: peers.address });
   }
 
   peer(other: Side): Peer {
@@ -93,8 +94,23 @@ test("a broker of another cluster is not talked to", async () => {
 test("a broker whose data path was emptied does not take itself for the one that was at its address", async () => {
   await using one = new Side("1".repeat(16));
   const [former, later] = ["2".repeat(16), "3".repeat(16)];
-  one.peers.know(former, one.peers.address);
-  one.peers.know(one.uid, one.peers.address);
-  one.peers.know(later, one.peers.address);
+  one.peers.know({ uid: former, run: "r", replication: one.peers.address });
+  one.peers.know({ uid: one.uid, run: "r", replication: one.peers.address });
+  one.peers.know({ uid: later, run: "r", replication: one.peers.address });
   expect([one.peers.get(former)?.address, one.peers.get(later)?.address]).toEqual(["", ""]);
+});
+
+test("a broker is talked to when etcd has this run of it, and before that it waits", async () => {
+  await using one = new Side("1".repeat(16));
+  await using two = new Side("2".repeat(16));
+  // Somebody who has seen a uid, but does not know what etcd has.
+  await using stranger = new Side(one.uid, "c", "127.0.0.1:0", "guessed");
+  stranger.meet(two);
+  one.meet(two);
+  const waiting = () => [...(Reflect.get(two.peers, "greetings") as Set<object>)].filter((one) => Reflect.get(one, "hello") !== undefined);
+  await until("both to have said who they are", () => waiting().length === 2);
+  expect([one.ups, stranger.ups, two.ups, two.peers.get(one.uid)]).toEqual([0, 0, 0, undefined]);
+  two.meet(one);
+  await until("the brokers to notice", () => one.ups === 1 && two.ups === 1);
+  expect([waiting().length, two.downs, stranger.ups]).toEqual([1, 0, 0]);
 });

@@ -185,8 +185,7 @@ export class SimBroker {
 
   private onChange(change: ViewChange): void {
     if (change.kind === "brokers" && change.after !== undefined) {
-      const { uid, replication } = change.after.value;
-      this.replication.peers.know(uid, replication);
+      this.replication.peers.know(change.after.value);
     }
     if (change.kind === "partitions") this.onRecord(change.name, change.before?.value, change.after);
   }
