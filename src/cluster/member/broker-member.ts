@@ -188,8 +188,7 @@ export class BrokerMember implements ClusterMember {
     broker.turn.onCommits = () => replication.peers.sendNow();
     this.membership.update(this.record(replication.peers.address));
     view.listen((changes) => {
-      for (const { kind, after } of changes)
-        if (kind === "brokers" && after !== undefined) replication.peers.know(after.value);
+      for (const { kind, after } of changes) if (kind === "brokers" && after !== undefined) replication.peers.know(after.value);
     });
     this.partitions.start(replication);
     this.tellLoad();

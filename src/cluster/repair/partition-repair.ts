@@ -109,7 +109,7 @@ export class PartitionRepair implements Mender {
 
   /** What another replica needs. */
   onNeed(peer: Peer, { partition, epoch, from, to }: Need): void {
-    const answer = this.answer(from, to);
+    const answer = peer.isFull ? "later" : this.answer(from, to);
     const run = typeof answer === "string" ? undefined : answer;
     const { start } = this.partition.log;
     peer.send({ kind: "have", partition, epoch, from, answer: typeof answer === "string" ? answer : "records", start, run });

@@ -16,6 +16,9 @@ const SILENCE_LIMIT_MS = 5_000;
 /** Above this, nothing more is read from logs for this peer until some of it has left. */
 const QUEUE_LIMIT_BYTES = 8 * 1024 * 1024;
 
+/** A peer that has taken so little is given up: what is asked for by others is not bounded by the limit above. */
+const LONGEST_QUEUE_BYTES = MAX_FRAME_BYTES + 8 * QUEUE_LIMIT_BYTES;
+
 /** What peers need of the process that they are part of. */
 export interface PeerParts {
   readonly clock: Clock;
@@ -108,8 +111,14 @@ export class Peer {
   /** @param frame what encodeFrame() returned */
   sendEncoded(frame: Buffer): void {
     if (!this.isUp) return;
+    if (this.outgoing.queuedBytes > LONGEST_QUEUE_BYTES) return this.giveUp();
     this.outgoing.push(frame);
     this.askFlush();
+  }
+
+  private giveUp(): void {
+    this.events.onTrouble(this.uid, new Error("it does not take what it is sent"));
+    this.connection?.abort();
   }
 
   /** Has the end of a partition told at the end of the turn. */

@@ -179,6 +179,9 @@ export class Replica {
 
   /** Another broker says that it leads. */
   private onLead(peer: Peer, epoch: number): void {
+    const { leader, epoch: recorded } = this.stored?.value ?? {};
+    // One broker leads in an epoch at most.
+    if (this.leading?.epoch === epoch || (recorded === epoch && leader !== peer.uid)) return;
     const known = this.followed(peer, { epoch });
     if (known === undefined) this.follow(peer.uid, epoch);
     else known.announced();

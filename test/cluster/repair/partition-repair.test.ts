@@ -105,9 +105,10 @@ class Node {
   /** What this node sees of another one. */
   private peerOf(uid: string): Peer {
     const other = this.cluster.node(uid);
-    const peer: Pick<Peer, "uid" | "isUp" | "send"> = {
+    const peer: Pick<Peer, "uid" | "isUp" | "isFull" | "send"> = {
       uid,
       isUp: other.isUp,
+      isFull: false,
       send: (frame: Frame) => {
         const bytes = encodeFrame(frame);
         setImmediate(() => other.receive(this.uid, decodeFrame(bytes.subarray(LENGTH_BYTES))));
@@ -212,4 +213,12 @@ test("what nobody has is lost, told once and counted, and a follower hears it fr
     expect(node.fixture.corrupt).toBe(1);
     expect(node.logger.lines.filter((line) => line.includes("no other replica has them")).length).toBe(1);
   }
+});
+
+test("a replica that asks for more than it takes is to ask later", () => {
+  const { repair } = new Cluster("leader", "follower").node("leader");
+  const answers: Frame[] = [];
+  const peer: Pick<Peer, "isFull" | "send"> = { isFull: true, send: (frame) => answers.push(frame) };
+  repair.onNeed(peer as Peer, { kind: "need", partition: NUMBER, epoch: 1, from: 0, to: 40 });
+  expect(answers).toMatchObject([{ kind: "have", answer: "later", run: undefined }]);
 });

@@ -3,7 +3,7 @@ import { systemClock } from "../../../src/base/clock.ts";
 import { SocketNetwork } from "../../../src/cluster/net/socket-network.ts";
 import type { Peer } from "../../../src/cluster/replication/peer.ts";
 import { Peers } from "../../../src/cluster/replication/peers.ts";
-import type { Frame } from "../../../src/cluster/replication/wire.ts";
+import { encodeFrame, type Frame, MAX_FRAME_BYTES } from "../../../src/cluster/replication/wire.ts";
 import { MemoryLogger } from "../../support/in-process.ts";
 import { until } from "../../support/server.ts";
 
@@ -113,4 +113,19 @@ test("a broker is talked to when etcd has this run of it, and before that it wai
   two.meet(one);
   await until("the brokers to notice", () => one.ups === 1 && two.ups === 1);
   expect([waiting().length, two.downs, stranger.ups]).toEqual([1, 0, 0]);
+});
+
+test("a connection whose other end takes too little is given up, and another one is made", async () => {
+  await using one = new Side("1".repeat(16));
+  await using two = new Side("2".repeat(16));
+  one.meet(two);
+  two.meet(one);
+  await until("the brokers to notice", () => one.peer(two).isUp && two.peer(one).isUp);
+  const run = { isGap: false, epoch: 1, startsSegment: true, commits: [], bytes: Buffer.alloc(MAX_FRAME_BYTES / 4) } as const;
+  const frame = encodeFrame({ kind: "append", partition: 1, epoch: 1, highWatermark: 0, run });
+  const outgoing = Reflect.get(two.peer(one), "outgoing") as { queuedBytes: number };
+  for (let i = 0; i < 100; i++) two.peer(one).sendEncoded(frame);
+  expect(outgoing.queuedBytes).toBeLessThan(2 * MAX_FRAME_BYTES);
+  expect(two.troubles[0]).toBe("it does not take what it is sent");
+  await until("another connection", () => one.ups === 2 && two.ups === 2);
 });

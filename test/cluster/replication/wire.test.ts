@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { WireError } from "../../../src/cluster/replication/fields.ts";
 import { FrameSplitter } from "../../../src/cluster/replication/frame-splitter.ts";
+import { KEYS_PER_FRAME } from "../../../src/cluster/replication/state/state-frames.ts";
 import { decodeFrame, encodeFrame, type Frame, LENGTH_BYTES, MAX_FRAME_BYTES } from "../../../src/cluster/replication/wire.ts";
 import { Random, seedFromEnvironment } from "../../support/random.ts";
 
@@ -105,6 +106,12 @@ test("frames come out as they went in, whatever the pieces", () => {
     }
     expect(got).toEqual(frames);
   }
+});
+
+test("a frame with more keys than a follower tells at once is refused", () => {
+  const keys = Array.from({ length: KEYS_PER_FRAME + 1 }, (_, i) => ({ key: `k${i + 10_000}`, epoch: 1, number: i }));
+  const frame = encodeFrame({ kind: "state-keys", partition: 1, epoch: 1, ask: 1, after: "", isLast: true, keys });
+  expect(() => decodeFrame(frame.subarray(LENGTH_BYTES))).toThrow(WireError);
 });
 
 test("bytes that no broker sends are refused with a WireError, and nothing else happens", () => {

@@ -1,6 +1,6 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import type { SimBroker } from "./sim-broker.ts";
-import { partitionOf, ThreeBrokers, UIDS } from "./three-brokers.ts";
+import { PREFIX, partitionOf, ThreeBrokers, UIDS } from "./three-brokers.ts";
 
 /** How long the machine takes for a simulation says nothing. */
 setDefaultTimeout(60_000);
@@ -106,4 +106,17 @@ test("a replica that was removed and came back while its leader did not hear of 
   time.advance(500);
   etcd.heal(leader.node.name);
   cluster.until("all are in sync", () => cluster.inSync.length === UIDS.length);
+});
+
+test("a broker that says it leads in an epoch in which another one does is not believed", () => {
+  const cluster = new ThreeBrokers();
+  cluster.publishMs();
+  const { epoch } = partitionOf(cluster.leader as SimBroker).role;
+  const [liar, ...others] = cluster.brokers.filter((broker) => broker !== cluster.leader) as [SimBroker, SimBroker];
+  for (const { uid } of [...others, cluster.leader as SimBroker])
+    liar.replication.peers.get(uid)?.send({ kind: "lead", partition: PREFIX, epoch });
+  cluster.world.time.advance(1_000);
+  expect(cluster.brokers.map((broker) => partitionOf(broker).role.epoch)).toEqual([epoch, epoch, epoch]);
+  expect(partitionOf(others[0]).role).toMatchObject({ name: "follower", leader: cluster.leader?.uid });
+  expect(cluster.inSync.length).toBe(UIDS.length);
 });

@@ -85,6 +85,7 @@ function writeKey(writer: FieldWriter, { key, epoch, number }: StateKey): void {
 export function readStateKeys(reader: FieldReader): StateKeys {
   const [partition, epoch, ask, after, isLast] = [reader.u32(), reader.u32(), reader.u32(), reader.text(), reader.flag()];
   const keys = reader.list(KEY_BYTES, () => readKey(reader));
+  if (keys.length > KEYS_PER_FRAME) throw new WireError(`${keys.length} keys`);
   let last = after;
   for (const { key } of keys) {
     if (key <= last) throw new WireError("keys are not in order");
