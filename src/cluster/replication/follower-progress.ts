@@ -1,5 +1,13 @@
 import type { ReplicaEnd } from "./wire.ts";
 
+/** For how long others wait for one that is to join the in-sync set. Longer each time, as its disk may be slow: but no longer than this. */
+const FIRST_JOIN_LIMIT_MS = 50;
+const LONGEST_JOIN_LIMIT_MS = 1_000;
+const JOIN_LIMIT_GROWTH = 4;
+/** How soon they wait again: a small part of the time is waited. */
+const JOIN_AGAIN_MS = 2_000;
+const JOIN_AGAIN_LIMITS = 10;
+
 /** What one follower has, as its leader knows it. */
 export class FollowerProgress {
   /** The sequence after the last record in its file, and on its disk. Below 0: it has not said it to this leader. */
@@ -13,8 +21,9 @@ export class FollowerProgress {
   isFollowing = false;
   /** Its connection was lost. */
   isGone = false;
-  /** It is not waited for again before this, by the steady clock, when it is to join the in-sync set. */
+  /** It is not waited for again before this, by the steady clock, when it is to join the in-sync set, and then for this long. */
   mayJoinMs = 0;
+  joinLimitMs = FIRST_JOIN_LIMIT_MS;
   /** It is to have everything below this, and is waited for since then, by the steady clock. */
   private target = 0;
   private sinceMs: number;
@@ -71,6 +80,15 @@ export class FollowerProgress {
   /** For how long it has lacked something. Nothing changes. @param has what counts of it @param end of the leader's log */
   behindMs(has: number, end: number, nowMs: number): number {
     return has < Math.min(this.target, end) || has < 0 ? nowMs - this.sinceMs : 0;
+  }
+
+  /** Others begin to wait for it, or have in vain. */
+  beginsToJoin(nowMs: number): void {
+    this.mayJoinMs = nowMs + Math.max(JOIN_AGAIN_MS, JOIN_AGAIN_LIMITS * this.joinLimitMs);
+  }
+
+  didNotJoin(): void {
+    this.joinLimitMs = Math.min(LONGEST_JOIN_LIMIT_MS, JOIN_LIMIT_GROWTH * this.joinLimitMs);
   }
 
   /** The leader stood still: the answers that came meanwhile have not been read. */

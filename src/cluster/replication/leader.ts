@@ -17,9 +17,6 @@ const CATCH_UP_RUN_BYTES = 64 * 1024;
 /** How much may be under way to one follower: to one that catches up a frame, so that a connection is not full of old messages. */
 const WINDOW_BYTES = 8 * 1024 * 1024;
 const CATCH_UP_WINDOW_BYTES = 1;
-/** For how long the watermark may wait for a follower that joins, and how soon it may again. */
-const JOIN_LIMIT_MS = 50;
-const JOIN_AGAIN_MS = 2_000;
 
 /** Another replica is to lead: publishes wait until it has everything, and until etcd has its answer. */
 interface HandOver {
@@ -321,15 +318,17 @@ export class Leader implements Counted {
       this.joiner = undefined;
       this.inSync.change([...this.inSync.members, follower.uid]);
     } else if (this.joiner === undefined && this.nowMs >= follower.mayJoinMs) {
-      this.joiner = { follower, untilMs: this.nowMs + JOIN_LIMIT_MS };
-      follower.mayJoinMs = this.nowMs + JOIN_AGAIN_MS;
+      this.joiner = { follower, untilMs: this.nowMs + follower.joinLimitMs };
+      follower.beginsToJoin(this.nowMs);
     }
   }
 
   private dropJoiner(): void {
     if (this.joiner === undefined) return;
     const { follower, untilMs } = this.joiner;
-    if (!follower.isFollowing || this.nowMs > untilMs || !this.followers.has(follower.uid)) this.joiner = undefined;
+    const isLate = this.nowMs > untilMs;
+    if (isLate) follower.didNotJoin();
+    if (isLate || !follower.isFollowing || !this.followers.has(follower.uid)) this.joiner = undefined;
   }
 
   followerStatuses(): FollowerStatus[] {

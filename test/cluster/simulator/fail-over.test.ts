@@ -120,3 +120,19 @@ test("a broker that says it leads in an epoch in which another one does is not b
   expect(partitionOf(others[0]).role).toMatchObject({ name: "follower", leader: cluster.leader?.uid });
   expect(cluster.inSync.length).toBe(UIDS.length);
 });
+
+test("a follower with a slow disk joins the in-sync set while messages are published all the time", () => {
+  const cluster = new ThreeBrokers(() => {}, "fsync");
+  const { time } = cluster.world;
+  const follower = cluster.brokers.find((broker) => broker !== cluster.leader) as SimBroker;
+  follower.dataPath.faults.syncMs = 800;
+  const connection = Reflect.get(follower.replication.peers.get(cluster.leader?.uid ?? "") as object, "connection") as { abort(): void };
+  connection.abort();
+  cluster.until("it is out of the in-sync set", () => cluster.inSync.length === UIDS.length - 1);
+  const untilMs = time.nowMs + 15_000;
+  while (cluster.inSync.length < UIDS.length && time.nowMs < untilMs) {
+    cluster.leader?.publish("t/0", [1_000_000 + time.nowMs], () => {});
+    time.advance(20);
+  }
+  expect(cluster.inSync.length).toBe(UIDS.length);
+});
