@@ -98,18 +98,19 @@ export class ReplicaValues implements StateValues {
 
   /** @returns undefined: it is not known */
   private lowestNeeded(): number | undefined {
-    const topic = decodeTopic(this.stored.get(TOPIC_KEY)?.value);
-    if (topic === undefined) return undefined;
     let lowest = Number.POSITIVE_INFINITY;
     try {
+      const topic = decodeTopic(this.stored.get(TOPIC_KEY)?.value);
+      if (topic === undefined) return undefined;
       for (const key of this.keys(CHANNEL_KEY)) {
         const value = this.stored.get(key)?.value;
         if (value !== undefined) lowest = Math.min(lowest, decodeChannel(value).floor);
       }
+      // Without channels, and while the topic is paused, messages wait for them.
+      return lowest === Number.POSITIVE_INFINITY || topic.paused ? Math.min(lowest, topic.released) : lowest;
     } catch {
+      // Another release wrote it, or the disk fails.
       return undefined;
     }
-    // Without channels, and while the topic is paused, messages wait for them.
-    return lowest === Number.POSITIVE_INFINITY || topic.paused ? Math.min(lowest, topic.released) : lowest;
   }
 }

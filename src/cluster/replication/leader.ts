@@ -378,6 +378,8 @@ export class Leader implements Counted {
     if (follower.sent >= this.log.end) return;
     const peer = this.parts.peers.get(follower.uid);
     if (peer === undefined || !follower.isFollowing) return;
+    // That a deferred publish joins the log goes before the log: for whoever leads next it is in one place.
+    this.state.sendValues(follower.uid);
     const { catchUp, counts } = this.parts;
     // One that joins is waited for.
     const catchesUp = !this.inSync.has(follower.uid) && follower !== this.joiner?.follower;

@@ -1,4 +1,6 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
+import type { Peer } from "../../../src/cluster/replication/peer.ts";
+import { decodeFrame, type Frame, LENGTH_BYTES } from "../../../src/cluster/replication/wire.ts";
 import type { SimBroker } from "./sim-broker.ts";
 import { PREFIX, partitionOf, ThreeBrokers, UIDS } from "./three-brokers.ts";
 
@@ -135,4 +137,31 @@ test("a follower with a slow disk joins the in-sync set while messages are publi
     time.advance(20);
   }
   expect(cluster.inSync.length).toBe(UIDS.length);
+});
+
+test("values of the state that change in a turn go before the messages of the turn", () => {
+  const cluster = new ThreeBrokers();
+  cluster.publishMs();
+  const leader = cluster.leader as SimBroker;
+  const follower = cluster.brokers.find((broker) => broker !== leader) as SimBroker;
+  const peer = leader.replication.peers.get(follower.uid) as Peer;
+  const sent: Frame[] = [];
+  const send = peer.sendEncoded.bind(peer);
+  peer.sendEncoded = (bytes) => {
+    sent.push(decodeFrame(bytes.subarray(LENGTH_BYTES)));
+    send(bytes);
+  };
+  leader.node.run(() => {
+    partitionOf(leader).changeState([
+      { key: "joining/1", value: Buffer.from("7") },
+      { key: "channel/c", value: Buffer.from("1") },
+    ]);
+    leader.publish("t/0", [1_000_000], () => {});
+  });
+  cluster.world.time.advance(50);
+  const told = sent.flatMap((frame) => {
+    if (frame.kind === "state") return frame.changes.map(({ key }) => key);
+    return frame.kind === "append" ? ["append"] : [];
+  });
+  expect(told).toEqual(["joining/1", "append", "channel/c"]);
 });

@@ -1,5 +1,6 @@
 import type { Peer } from "../peer.ts";
 import type { PartitionParts, ReplicationParts } from "../replica-parts.ts";
+import type { StateKey } from "./replica-state.ts";
 import { KEYS_PER_FRAME, type StateFrame, type StateMore } from "./state-frames.ts";
 
 /** How long to wait before the leader is asked again after something went wrong here. */
@@ -37,7 +38,12 @@ export class StateFollower {
     const { number: partition, state } = this.partition;
     const peer = this.leader();
     if (peer === undefined) return;
-    const keys = state.keysAfter(after, KEYS_PER_FRAME);
+    let keys: readonly StateKey[];
+    try {
+      keys = state.keysAfter(after, KEYS_PER_FRAME);
+    } catch (error) {
+      return this.failed(error as Error);
+    }
     const isLast = keys.length < KEYS_PER_FRAME;
     peer.send({ kind: "state-keys", partition, epoch: this.epoch, ask: this.ask, after, isLast, keys });
   }
@@ -55,7 +61,7 @@ export class StateFollower {
   }
 
   private failed(failure: Error): void {
-    this.parts.errors.error(`PARTITION(${this.partition.name}): cannot store its channels: ${failure.message}`);
+    this.parts.errors.error(`PARTITION(${this.partition.name}): cannot keep its channels: ${failure.message}`);
     this.number = -1;
     this.againAtMs = this.parts.clock.steadyMs() + AGAIN_MS;
   }

@@ -94,7 +94,7 @@ export class StateLeader {
     if (follower === undefined) return;
     follower.onKeys(frame, this.nowMs);
     for (const { key, value } of this.unstored.values()) follower.changed(key, value === undefined);
-    this.sendTo(peer.uid, follower);
+    this.sendTo(peer.uid);
   }
 
   /** A follower says up to which change it has everything. */
@@ -161,7 +161,7 @@ export class StateLeader {
 
   private work(): void {
     this.store();
-    for (const [uid, follower] of this.followers) this.sendTo(uid, follower);
+    for (const uid of this.followers.keys()) this.sendTo(uid);
   }
 
   /** Stores what is not stored. Where that fails, review() tries again. */
@@ -182,11 +182,35 @@ export class StateLeader {
     });
   }
 
-  private sendTo(uid: string, follower: StateProgress): void {
-    if (follower.isWaiting && (!follower.isDone || follower.sent === this.number)) return;
-    const peer = this.parts.peers.get(uid);
-    if (peer?.isUp !== true) return;
-    const isInSync = this.counted.isInSync(uid);
+  /** Sends a follower what it lacks, as far as that is known, and the connection takes it. */
+  private sendTo(uid: string): void {
+    const follower = this.followers.get(uid);
+    if (follower?.isWaiting && (!follower.isDone || follower.sent === this.number)) return;
+    this.send(uid, (peer, lacking) => this.sendLacking(peer, lacking));
+  }
+
+  /** Sends a follower the values that have changed so far in this turn. Those of channels, and what is removed, are of use with all of them. */
+  sendValues(uid: string): void {
+    const changed = this.followers.get(uid)?.changedValues;
+    if (changed === undefined || changed.size === 0) return;
+    this.send(uid, (peer, follower) => {
+      while (!peer.isFull && changed.size > 0) peer.send(this.frameOf(follower, changed).frame);
+    });
+  }
+
+  private send(uid: string, action: (peer: Peer, follower: StateProgress) => void): void {
+    const [peer, follower] = [this.parts.peers.get(uid), this.followers.get(uid)];
+    if (peer?.isUp !== true || follower === undefined) return;
+    try {
+      action(peer, follower);
+    } catch (error) {
+      // It is tried again at the next review.
+      this.parts.errors.error(`PARTITION(${this.partition.name}): cannot read its channels: ${(error as Error).message}`);
+    }
+  }
+
+  private sendLacking(peer: Peer, follower: StateProgress): void {
+    const isInSync = this.counted.isInSync(peer.uid);
     const { catchUp } = this.parts;
     const tellMore = (after: string) =>
       peer.send({ kind: "state-more", partition: this.partition.number, epoch: this.epoch, ask: follower.ask, after });

@@ -78,6 +78,11 @@ export class StateProgress {
     return this.removed.size > 0 ? this.removed.values() : undefined;
   }
 
+  /** Values that have changed since it was known what it lacks; undefined: that is not known. */
+  get changedValues(): ReadonlySet<string> | undefined {
+    return this.isCompared ? this.values : undefined;
+  }
+
   /** A key was put into a frame. */
   took(key: string): void {
     for (const keys of [this.values, this.channels, this.removed]) keys.delete(key);
