@@ -1,0 +1,91 @@
+import { expect, test } from "bun:test";
+import { systemClock } from "../../../../src/base/clock.ts";
+import { RateLimitedLog } from "../../../../src/base/rate-limited-log.ts";
+import { ReplicaValues } from "../../../../src/cluster/member/replica-values.ts";
+import { ByteRate } from "../../../../src/cluster/replication/byte-rate.ts";
+import type { Peer } from "../../../../src/cluster/replication/peer.ts";
+import type { PartitionParts, ReplicationParts } from "../../../../src/cluster/replication/replica-parts.ts";
+import type { ReplicaState } from "../../../../src/cluster/replication/state/replica-state.ts";
+import { StateFollower } from "../../../../src/cluster/replication/state/state-follower.ts";
+import type { AnyStateFrame } from "../../../../src/cluster/replication/state/state-frames.ts";
+import { StateLeader } from "../../../../src/cluster/replication/state/state-leader.ts";
+import type { Frame } from "../../../../src/cluster/replication/wire.ts";
+import { MemoryLogger } from "../../../support/in-process.ts";
+
+/** A state that cannot be read while its disk fails. */
+class FailingState implements ReplicaState {
+  isFailing = true;
+
+  keysAfter(after: string) {
+    this.read();
+    return after < "a" ? [{ key: "a", epoch: 1, number: 1 }] : [];
+  }
+
+  get(key: string) {
+    this.read();
+    return { key, epoch: 1, number: 1, value: Buffer.from("value") };
+  }
+
+  apply(): void {}
+
+  private read(): void {
+    if (this.isFailing) throw new Error("disk I/O error");
+  }
+}
+
+function start() {
+  const state = new FailingState();
+  const logger = new MemoryLogger();
+  const sent: Frame[] = [];
+  const peer: Pick<Peer, "uid" | "isUp" | "isFull" | "send"> = {
+    uid: "other",
+    isUp: true,
+    isFull: false,
+    send: (frame) => sent.push(frame),
+  };
+  const peers: { get(uid: string): Peer | undefined } = { get: () => peer as Peer };
+  const parts: Partial<ReplicationParts> = {
+    uid: "own",
+    clock: systemClock,
+    peers: peers as ReplicationParts["peers"],
+    catchUp: new ByteRate(systemClock, 1e9),
+    errors: new RateLimitedLog(logger, () => 0),
+  };
+  const partition: Partial<PartitionParts> = { name: "t/0", number: 7, state };
+  return { state, logger, sent, peer: peer as Peer, parts: parts as ReplicationParts, partition: partition as PartitionParts };
+}
+
+test("a leader that cannot read its state sends it when it can again", () => {
+  const { state, logger, sent, peer, parts, partition } = start();
+  const counted = { members: ["own", "other"], mayAdvance: true, isInSync: () => true };
+  const leader = new StateLeader(1, parts, partition, counted);
+  leader.setFollowers(["other"]);
+  const keys: AnyStateFrame = { kind: "state-keys", partition: 7, epoch: 1, ask: 1, after: "", isLast: true, keys: [] };
+  leader.onKeys(peer, keys);
+  expect([sent.length, logger.lines.length]).toEqual([0, 1]);
+  state.isFailing = false;
+  leader.review();
+  expect(sent).toMatchObject([{ kind: "state", number: 0, changes: [{ key: "a" }] }]);
+});
+
+test("a follower that cannot read its state tells its keys when it can again", () => {
+  const { state, logger, sent, peer, parts, partition } = start();
+  const follower = new StateFollower(
+    1,
+    parts,
+    partition,
+    () => peer,
+    () => {},
+  );
+  follower.begin();
+  expect([sent.length, logger.lines.length]).toEqual([0, 1]);
+  state.isFailing = false;
+  follower.review(systemClock.steadyMs() + 10_000);
+  expect(sent).toMatchObject([{ kind: "state-keys", keys: [{ key: "a" }] }]);
+});
+
+test("what cannot be read of channels keeps all messages", () => {
+  const { state } = start();
+  const values = new ReplicaValues({ callAfterTurn: () => {} }, state, () => ({ leading: undefined, hasState: true }));
+  expect([values.review(), values.keptFrom(5)]).toEqual([false, 5]);
+});
