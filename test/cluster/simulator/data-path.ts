@@ -19,6 +19,8 @@ export class SimDataPath {
   readonly gone: { readonly prefix: number; readonly disk: SimDisk }[] = [];
   /** Somebody has lost it. */
   isLost = false;
+  /** What it had when it was set back to what it had before. */
+  readonly setBack = new Set<number>();
   private note: RunNote | undefined;
   /** What it remembers of its runs. */
   readonly runs: RunNotes = {
@@ -46,7 +48,10 @@ export class SimDataPath {
       if (this.note?.begun.at(-1) === note?.begun.at(-1)) return false;
       this.note = note;
       // It had what it has answered for.
-      for (const prefix of [...this.partitions.keys()]) this.remove(prefix);
+      for (const prefix of [...this.partitions.keys()]) {
+        this.remove(prefix);
+        this.setBack.add(prefix);
+      }
       for (const { prefix, disk } of disks) this.partitions.set(prefix, disk.copy());
       return true;
     };

@@ -140,6 +140,7 @@ export class PartitionHistory {
     const disk = dataPath.partitions.get(this.prefix);
     // It was lost meanwhile, and leaves again.
     if (disk?.isReliable === false) return undefined;
+    if (disk === undefined && dataPath.setBack.has(this.prefix)) return undefined;
     if (disk === undefined) return this.released.length > 0 ? "has nothing" : undefined;
     for (let i = Math.max(disk.start, this.removedBelow); i < this.released.length; i++)
       if (disk.writtenAt(i) !== this.released[i]) return `does not have ${i} of ${this.released.length}`;
