@@ -9,6 +9,8 @@ import type { Shape } from "./shape.ts";
 const AGAIN_MS = 200;
 /** Another owner's key that stays for this many times a lease is not about to end. */
 const PATIENCE_LEASES = 2;
+/** A key of our own uid most likely is of an earlier run of ours, which lasts longer if etcd is away for a while. */
+const PATIENCE_LEASES_OF_OURS = 5;
 
 /** What a broker and a lookup server have of their own in etcd. */
 type OwnRecord = Records["brokers"] | Records["lookups"];
@@ -153,7 +155,7 @@ export class Membership<R extends OwnRecord> {
     }
     const nowMs = this.clock.steadyMs();
     this.waitsSinceMs ??= nowMs;
-    if (nowMs - this.waitsSinceMs < PATIENCE_LEASES * this.leaseMs) return false;
+    if (nowMs - this.waitsSinceMs < (isSame ? PATIENCE_LEASES_OF_OURS : PATIENCE_LEASES) * this.leaseMs) return false;
     const whose = other instanceof Error ? `an unreadable value (${other.message})` : `data path uid ${other.uid} (http ${other.http})`;
     const remedy = isSame ? "the data path of this one is an older copy of it" : "give this one another id, or stop the other";
     this.refuse(`${this.key} belongs to ${whose}, which is alive; ${remedy}`);
