@@ -1,6 +1,8 @@
 import type { BrokerClusterOptions } from "../broker/options.ts";
 import type { ClusterOptions } from "../net/cluster-options.ts";
-import type { FlagTable } from "./flags.ts";
+import type { Flag, StringFlag } from "./flag.ts";
+import { allFlags, type FlagTable } from "./flags.ts";
+import { type Layer, prefixOf } from "./settings.ts";
 
 const SECOND = 1_000;
 const MINUTE = 60 * SECOND;
@@ -150,4 +152,44 @@ export function brokerClusterFlags(): FlagTable<BrokerClusterOptions>["options"]
       doc: "path of the certificate authorities of other brokers' certificates",
     },
   };
+}
+
+/** When the lookup server of a cluster balances. */
+export const balanceHoursFlag: StringFlag = {
+  name: "balance-hours",
+  kind: "string",
+  own: true,
+  default: "",
+  valueName: "hours",
+  doc: "hours of the day in UTC, like 2-4, in which the cluster's partitions are moved for balance; if not given, at any time",
+};
+
+/**
+ * What cannot be meant so: flags of a cluster where none is named, which would be ignored, and more replicas in sync than there are to be.
+ *
+ * @param table the program's flags, those of a lookup server beside a broker with their prefix
+ */
+export function clusterErrors<Options>(table: FlagTable<Options>, { values, origins }: Pick<Layer, "values" | "origins">): string[] {
+  const known = new Map(allFlags(table).map((flag) => [flag.name, flag]));
+  const flags: readonly Flag[] = [...Object.values<Flag>(brokerClusterFlags()), balanceHoursFlag];
+  const errors: string[] = [];
+  const { etcdEndpoints, clusterReplicas, minInSync } = clusterFlags();
+  for (const prefix of ["", prefixOf("lookup")]) {
+    const valueFor = ({ name }: Flag) => values.get(prefix + name) ?? known.get(prefix + name)?.default;
+    const isGiven = (name: string) => String(values.get(name + etcdEndpoints.name) ?? "") !== "";
+    for (const { name } of flags) {
+      if (name === etcdEndpoints.name || !known.has(prefix + name) || !values.has(prefix + name)) continue;
+      // A lookup server beside a broker is in the broker's cluster, if it is given no etcd of its own.
+      if (isGiven(prefix) || (name === balanceHoursFlag.name && isGiven(""))) continue;
+      errors.push(
+        `${origins.get(prefix + name)} needs -${prefix}${etcdEndpoints.name}, which names the etcd of the cluster that it is for`,
+      );
+    }
+    const [least, replicas] = [valueFor(minInSync), valueFor(clusterReplicas)];
+    if (isGiven(prefix) && Number(least) > Number(replicas))
+      errors.push(
+        `-${prefix}${minInSync.name} is ${least}, but -${prefix}${clusterReplicas.name} is ${replicas}: a topic cannot have more replicas in sync than it has`,
+      );
+  }
+  return errors;
 }

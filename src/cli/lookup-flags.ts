@@ -1,6 +1,6 @@
 import { hostname } from "node:os";
 import type { LookupOptions } from "../lookup/options.ts";
-import { clusterFlags } from "./cluster-flags.ts";
+import { balanceHoursFlag, clusterFlags } from "./cluster-flags.ts";
 import { configFlag, logFormatFlag, logLevelFlag, verboseFlag, versionFlag } from "./common-flags.ts";
 import type { FlagTable } from "./flags.ts";
 
@@ -74,14 +74,7 @@ export function lookupFlags(host = hostname()): FlagTable<LookupOptions> {
       },
 
       ...clusterFlags(),
-      balanceHours: {
-        name: "balance-hours",
-        kind: "string",
-        own: true,
-        default: "",
-        valueName: "hours",
-        doc: "hours of the day in UTC, like 2-4, in which the cluster's partitions are moved for balance; if not given, at any time",
-      },
+      balanceHours: balanceHoursFlag,
     },
     others: [versionFlag, configFlag, verboseFlag],
   };

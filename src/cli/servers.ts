@@ -7,6 +7,7 @@ import { type ProgramName, versionLine } from "../version.ts";
 import { consoleFlag } from "./admin-flags.ts";
 import { runAll } from "./all-process.ts";
 import { runBroker } from "./broker-process.ts";
+import { clusterErrors } from "./cluster-flags.ts";
 import { type Environment, EXIT_FAILED, EXIT_OK, EXIT_USAGE } from "./command/command.ts";
 import { configFlag, versionFlag } from "./common-flags.ts";
 import { type ConfigFile, ConfigFileError, loadConfigFile, readConfig } from "./config-file.ts";
@@ -168,8 +169,9 @@ async function run<Options extends { logFormat: LogFormat; logLevel: LogLevel; l
   const options = resolveOptions(table, settings.values);
   const logger = openLogger(options, COMPONENTS[alone ?? "broker"]);
 
-  if (settings.errors.length > 0) {
-    for (const error of settings.errors) logger.fatal(error);
+  const errors = [...settings.errors, ...clusterErrors(table, settings)];
+  if (errors.length > 0) {
+    for (const error of errors) logger.fatal(error);
     return EXIT_FAILED;
   }
   logger.info(versionLine(name));
