@@ -419,9 +419,9 @@ export class Controller {
     operations: readonly EtcdOperation[],
     isStart = false,
   ): Promise<Outcome> {
-    const { etcd, keys, lease } = this.options;
+    const { etcd, keys } = this.options;
     const key = keys.controller;
-    const again = isStart ? [{ put: key, value: SHAPES.controller.write(seat.value), lease: lease.id }] : [];
+    const again = isStart ? [{ put: key, value: SHAPES.controller.write(seat.value), lease: seat.lease }] : [];
     const result = await etcd.txn(this.allOf({ key, modRevision: seat.modRevision }, conditions), [...operations, ...again]);
     if (result instanceof EtcdError) return "unknown";
     return result.succeeded ? "done" : "refused";

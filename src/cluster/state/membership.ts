@@ -128,6 +128,8 @@ export class Membership<R extends OwnRecord> {
     else if (!this.mayReplace(entry)) return false;
     this.waitsSinceMs = undefined;
     const { id } = lease;
+    // Without a lease it would never end. It is put when there is another one.
+    if (id === "") return true;
     const put = { put: key, value: this.shape.write(this.record), lease: id };
     const result = await this.etcd.txn([{ key, modRevision: entry?.modRevision ?? 0 }], [put]);
     if (this.isEnded) return true;

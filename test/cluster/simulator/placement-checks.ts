@@ -1,5 +1,7 @@
+import type { EtcdEntry } from "../../../src/cluster/etcd/etcd.ts";
 import {
   type BrokerRecord,
+  type Kind,
   type MoveRecord,
   type PartitionRecord,
   type Records,
@@ -11,6 +13,8 @@ import { Violation } from "./violation.ts";
 
 /** A lookup server may take a broker for absent that has come back since then. */
 const VIEW_LAG_MS = 15_000;
+/** What a process has in etcd only while it lives. */
+const LEASED: ReadonlySet<Kind> = new Set(["brokers", "lookups", "controller"]);
 
 /** Looks at every revision of etcd: what moves may do to partitions. */
 export class PlacementChecks {
@@ -49,7 +53,7 @@ export class PlacementChecks {
       this.nextRevision = revision + 1;
       const partitions = new Map(this.partitions);
       const moves = new Map(this.moves);
-      for (const { key, entry } of events) this.apply(key, entry?.value, partitions, moves);
+      for (const { key, entry } of events) this.apply(key, entry, partitions, moves);
       try {
         for (const [name, after] of partitions) {
           const before = this.partitions.get(name);
@@ -66,10 +70,12 @@ export class PlacementChecks {
     }
   }
 
-  private apply(key: string, value: string | undefined, partitions: Map<string, PartitionRecord>, moves: Map<string, MoveRecord>): void {
+  private apply(key: string, entry: EtcdEntry | undefined, partitions: Map<string, PartitionRecord>, moves: Map<string, MoveRecord>): void {
     const place = KEYS.placeOf(key);
     if (place === undefined) return;
     const { kind, name } = place;
+    if (LEASED.has(kind) && entry?.lease === "") this.violation ??= new Violation(`${key} does not end with its process: it has no lease`);
+    const value = entry?.value;
     const record = value === undefined ? undefined : (SHAPES[kind].read(value) as Records[typeof kind]);
     if (record instanceof Error) this.violation ??= new Violation(`${key} cannot be read: ${record.message}`);
     if (kind === "partitions") set(partitions, name, record as PartitionRecord | undefined);

@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import type { Etcd } from "../../../src/cluster/etcd/etcd.ts";
 import { ClusterKeys } from "../../../src/cluster/state/keys.ts";
 import { Membership } from "../../../src/cluster/state/membership.ts";
 import { type BrokerRecord, SHAPES } from "../../../src/cluster/state/records.ts";
@@ -25,6 +26,7 @@ class Run {
     readonly node: SimNode,
     readonly uid: string,
     readonly run: string,
+    etcd: Etcd = world.etcd.client(node),
   ) {
     const record: BrokerRecord = {
       uid,
@@ -42,7 +44,7 @@ class Run {
       this.told.push(word);
       world.note(`${run} ${word}`);
     };
-    this.membership = new Membership(world.etcd.client(node), node, KEY, SHAPES.brokers, record, LEASE_MS, {
+    this.membership = new Membership(etcd, node, KEY, SHAPES.brokers, record, LEASE_MS, {
       onJoined: () => {
         this.isMember = true;
         tell("joined");
@@ -153,6 +155,30 @@ test("a value that this release cannot read is not overwritten while its lease l
   const one = new Run(world, world.node("a"), UID, "r1");
   world.time.until(() => one.refusal !== undefined, 3 * LEASE_MS, "it is refused");
   expect(one.refusal?.message).toContain("belongs to an unreadable value");
+});
+
+test("a key is not put without a lease when the lease ends meanwhile, since it would stay for ever", () => {
+  const world = new SimWorld(8);
+  const node = world.node("a");
+  const etcd = world.etcd.client(node);
+  const one = new Run(world, node, UID, "r1", etcd);
+  world.time.until(() => one.isMember, 1_000, "it joins");
+  const get = etcd.get.bind(etcd);
+  const answers: (() => void)[] = [];
+  etcd.get = (key) => new Promise((resolve) => answers.push(() => resolve(get(key))));
+  const grant = etcd.grant.bind(etcd);
+  etcd.grant = () => new Promise((resolve) => answers.push(() => resolve(grant(LEASE_MS))));
+  one.membership.update({ version: "2" });
+  world.etcd.store.endLease(one.membership.lease.id);
+  world.time.until(() => one.membership.lease.id === "", LEASE_MS, "it hears that its lease is gone");
+  const [answerRead, answerGrant] = answers;
+  answerRead?.();
+  world.time.advance(100);
+  expect(world.etcd.store.entries.get(KEY)).toBeUndefined();
+  etcd.get = get;
+  answerGrant?.();
+  world.time.advance(100);
+  expect(world.etcd.store.entries.get(KEY)?.lease).toBe(one.membership.lease.id);
 });
 
 test("whatever fails: a broker that is a member and can be reached has its key, and two data paths never share it", () => {
