@@ -30,8 +30,7 @@ const SECTIONS: readonly CommandSection[] = [
   { title: "run a server", commands: SERVERS },
   { title: "publish and receive", commands: [pubCommand, subCommand, benchCommand] },
   { title: "look at a broker", commands: [topicsCommand, topCommand, peekCommand] },
-  { title: "change a broker", commands: [topicCommand, channelCommand, messageCommand, drainCommand] },
-  { title: "look at and change a cluster", commands: [clusterCommand] },
+  { title: "change a broker or cluster", commands: [topicCommand, channelCommand, messageCommand, drainCommand, clusterCommand] },
   { title: "data of a stopped broker", commands: [checkCommand, importCommand, exportCommand] },
   { title: "NSQ's tools", commands: NSQ_TOOLS },
   {

@@ -12,6 +12,7 @@ const GROUPS: readonly [title: string, names: RegExp][] = [
   ["What to run", /^(mode|config|console|version)$/],
   ["Addresses and HTTP", /^(tcp|http(?!-client)|https|broadcast|debug)\b/],
   ["Lookup and auth servers", /^(lookupd|auth|http-client)-/],
+  ["Cluster", /^(etcd|cluster|replication|min-in-sync|balance-hours)/],
   [
     "Data on disk",
     /^(data-path|ignore-nsqd|durability|min-free|mem-queue|max-bytes-per-file|retention|idempotency|sync|start-without)|^node-id$/,
