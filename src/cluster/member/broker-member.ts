@@ -102,7 +102,7 @@ export class BrokerMember implements ClusterMember {
       adopt: (topic: string) => this.adopt(topic),
     };
     this.routing = new Routing(this.view, own, changes);
-    this.topics = new TopicMaker(options, this.view, changes, this.routing, clock);
+    this.topics = new TopicMaker(options, this.view, changes, this.routing, clock, logger);
     this.meter = new LoadMeter(broker);
     this.states = new StateStore(directory, clock, broker.ballast);
     this.partitions = new MemberPartitions({

@@ -11,7 +11,8 @@ import { EtcdTrouble } from "../etcd/etcd-trouble.ts";
 import { MeteredEtcd } from "../etcd/metered-etcd.ts";
 import { parseBalanceHours } from "../placement/balance-hours.ts";
 import { Controller } from "../placement/controller.ts";
-import { majorityOf, OperatorCalls } from "../placement/operator-calls.ts";
+import { minInSyncOf } from "../placement/min-in-sync.ts";
+import { OperatorCalls } from "../placement/operator-calls.ts";
 import { PlacementRequests } from "../placement/placement-requests.ts";
 import { TopicChanges } from "../placement/topic-changes.ts";
 import { BrokerNames } from "../report/broker-names.ts";
@@ -99,6 +100,7 @@ export class LookupMember {
       requests: new PlacementRequests(this.etcd, keys, view, (uid) => names.label(uid)),
       topics,
       logger,
+      minInSyncOf: (replicas) => this.minInSyncOf(replicas),
     });
     this.controller = new Controller({
       etcd: this.etcd,
@@ -132,7 +134,7 @@ export class LookupMember {
   /** How many replicas must have a publish of a new topic, as the flags say. */
   minInSyncOf(replicas: number): number {
     const { minInSync } = this.options;
-    return minInSync === 0 ? majorityOf(replicas) : Math.min(minInSync, replicas);
+    return minInSyncOf(replicas, minInSync);
   }
 
   /** Whether it was read what etcd has. */
@@ -157,7 +159,14 @@ export class LookupMember {
   status(): ClusterStatus {
     const { view, names, sightings, isCurrent } = this;
     const withoutControllerMs = this.controllerGoneMs === undefined ? 0 : this.clock.steadyMs() - this.controllerGoneMs;
-    return clusterStatus(this.options.cluster, { view, names, sightings, isCurrent, withoutControllerMs });
+    return clusterStatus(this.options.cluster, {
+      view,
+      names,
+      sightings,
+      isCurrent,
+      withoutControllerMs,
+      minInSync: this.options.minInSync,
+    });
   }
 
   /** @param only given: this topic alone; an empty list if there is none of this name */

@@ -1,6 +1,8 @@
 import type { Clock } from "../../base/clock.ts";
+import type { Logger } from "../../base/logger.ts";
 import { PublishError } from "../../broker/acks/pending-publish.ts";
 import type { BrokerOptions } from "../../broker/options.ts";
+import { minInSyncOf, warnOfFew } from "../placement/min-in-sync.ts";
 import type { TopicChanges } from "../placement/topic-changes.ts";
 import type { ClusterView } from "../state/cluster-view.ts";
 import type { Routing } from "./routing.ts";
@@ -25,6 +27,7 @@ export class TopicMaker {
     private readonly changes: TopicChanges,
     private readonly routing: Pick<Routing, "topic" | "listen">,
     private readonly clock: Clock,
+    private readonly logger: Logger,
   ) {
     this.sinceMs = clock.steadyMs();
   }
@@ -52,7 +55,9 @@ export class TopicMaker {
     if (!this.view.topics.has(topic)) {
       // Brokers of a cluster are often started together.
       await this.until(Math.min(untilMs, this.sinceMs + SETTLING_MS), () => this.view.brokers.size >= this.options.clusterReplicas);
-      const refusal = await this.changes.create(topic, { ...this.settings(), partitions });
+      const settings = { ...this.settings(), partitions };
+      const refusal = await this.changes.create(topic, settings);
+      if (refusal === undefined) warnOfFew(this.logger, topic, settings.replicas, this.options.minInSync);
       if (refusal !== undefined && refusal.reason !== "topic-exists") return new PublishError(refusal.message);
     } else if ((this.view.topics.get(topic)?.value.partitions ?? partitions) < partitions) {
       const refusal = await this.changes.expand(topic, partitions);
@@ -67,7 +72,7 @@ export class TopicMaker {
     const replicas = Math.max(1, Math.min(clusterReplicas, this.view.brokers.size));
     return {
       replicas,
-      minInSync: minInSync === 0 ? Math.floor(replicas / 2) + 1 : Math.min(minInSync, replicas),
+      minInSync: minInSyncOf(replicas, minInSync),
       ordered: false,
       durability,
       retentionMs: retentionTimeMs,

@@ -2,6 +2,7 @@ import type { Logger } from "../../base/logger.ts";
 import type { BrokerNames } from "../report/broker-names.ts";
 import type { ClusterView } from "../state/cluster-view.ts";
 import { ClusterRefusal } from "./cluster-refusal.ts";
+import { majorityOf } from "./min-in-sync.ts";
 import type { PlacementRequests } from "./placement-requests.ts";
 import type { TopicChanges } from "./topic-changes.ts";
 
@@ -11,6 +12,8 @@ export interface OperatorParts {
   readonly requests: PlacementRequests;
   readonly topics: TopicChanges;
   readonly logger: Logger;
+  /** The number of replicas that must have a publish, if nobody says. */
+  minInSyncOf(replicas: number): number;
 }
 
 /**
@@ -69,16 +72,18 @@ export class OperatorCalls {
     return this.logged(`expand topic ${topic} to ${partitions} partitions`, await this.parts.topics.expand(topic, partitions));
   }
 
-  /** Gives a topic another number of replicas. A topic that wanted a majority of them in sync still does. */
+  /** Gives a topic another number of replicas. A topic that wanted a majority of them in sync, or what the flags say, still does. */
   async replicas(topic: string, replicas: number): Promise<ClusterRefusal | undefined> {
-    const { view, topics } = this.parts;
+    const { view, topics, minInSyncOf } = this.parts;
     const record = view.topics.get(topic)?.value;
     if (record === undefined) return new ClusterRefusal("no-such-topic", `there is no topic ${topic} in the cluster`);
     const brokers = this.brokersForReplicas;
     if (replicas > brokers && replicas > record.replicas)
       return new ClusterRefusal("too-few-brokers", `${replicas} replicas need as many brokers; ${brokers} are alive and not being removed`);
     const wasMajority = record.minInSync === majorityOf(record.replicas);
-    const minInSync = wasMajority ? majorityOf(replicas) : Math.min(record.minInSync, replicas);
+    const wasDefault = record.minInSync === minInSyncOf(record.replicas);
+    const kept = wasMajority ? majorityOf(replicas) : Math.min(record.minInSync, replicas);
+    const minInSync = wasDefault ? Math.max(kept, minInSyncOf(replicas)) : kept;
     return this.logged(
       `give topic ${topic} ${replicas} replicas, of which ${minInSync} must have a publish`,
       await topics.change(topic, { replicas, minInSync }),
@@ -125,8 +130,4 @@ export class OperatorCalls {
     else logger.warn(`CLUSTER: asked to ${what}: ${refusal.message}`);
     return refusal;
   }
-}
-
-export function majorityOf(replicas: number): number {
-  return Math.floor(replicas / 2) + 1;
 }

@@ -7,6 +7,7 @@
  * - `disk-low`: a broker's disk is nearly full
  * - `broker-away`, `move-stuck`, `removal-stuck`, `topic-unfinished`: what their names say
  * - `too-few-brokers`: topics are to have more replicas than there are brokers
+ * - `fewer-than-min-in-sync`: topics have fewer replicas than `-min-in-sync` asks to have a publish
  * - `no-controller`: nothing is moved
  * - `etcd-away`: what is told may be old
  * - `unreadable`: a value in etcd cannot be read
@@ -23,6 +24,7 @@ export type RiskKind =
   | "removal-stuck"
   | "topic-unfinished"
   | "too-few-brokers"
+  | "fewer-than-min-in-sync"
   | "no-controller"
   | "etcd-away"
   | "unreadable";

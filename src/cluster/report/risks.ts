@@ -27,6 +27,8 @@ export interface RiskSources {
   readonly isCurrent: boolean;
   /** How long there has been no controller, ms; 0: there is one. */
   readonly withoutControllerMs: number;
+  /** What this lookup server's flag says: in how many replicas a publish must be, for topics of which nobody says; 0: in a majority. */
+  readonly minInSync: number;
 }
 
 /** What may go wrong next, and what already has, the worst first. */
@@ -236,14 +238,16 @@ function moveInWords(names: BrokerNames, { what, topic, partition, from, to }: M
   return `The change of the leader of ${which} to ${names.label(to)}`;
 }
 
-function topicRisks({ view, names, sightings }: RiskSources): Risk[] {
+function topicRisks({ view, names, sightings, minInSync }: RiskSources): Risk[] {
   const risks: Risk[] = [];
   // Those that are away may come back.
   const brokers = [...names.all()].filter((uid) => !view.removals.has(uid)).length;
   const tooMany: string[] = [];
+  const capped: string[] = [];
   let most = 0;
   for (const [name, { value }] of view.topics as ReadonlyMap<string, Stored<TopicRecord>>) {
     const { change, replicas } = value;
+    if (replicas < minInSync && value.minInSync === replicas) capped.push(name);
     if (replicas > brokers) {
       tooMany.push(name);
       most = Math.max(most, replicas);
@@ -254,14 +258,21 @@ function topicRisks({ view, names, sightings }: RiskSources): Risk[] {
     risks.push(risk("topic-unfinished", "warning", `Topic ${name} ${doing}, and that has not ended for ${inWords(forMs)}.`, forMs));
   }
   if (tooMany.length > 0) {
-    const which =
-      tooMany.length === 1
-        ? `Topic ${tooMany[0]} is`
-        : `${tooMany.length} topics (${tooMany.slice(0, 3).join(", ")}${tooMany.length > 3 ? ", …" : ""}) are`;
-    const text = `${which} to have ${most} replicas, and there are ${brokers} brokers for them.`;
+    const text = `${someTopics(tooMany)} ${tooMany.length === 1 ? "is" : "are"} to have ${most} replicas, and there are ${brokers} brokers for them.`;
     risks.push(risk("too-few-brokers", "warning", text));
   }
+  if (capped.length > 0) {
+    const text = `${someTopics(capped)} ${capped.length === 1 ? "has" : "have"} fewer replicas than the ${minInSync} that -min-in-sync has acknowledge a publish, so fewer do: give more with \`bunsq cluster replicas\`.`;
+    risks.push(risk("fewer-than-min-in-sync", "warning", text));
+  }
   return risks;
+}
+
+/** `Topic a`, `4 topics (a, b, c, …)`. */
+function someTopics(names: readonly string[]): string {
+  return names.length === 1
+    ? `Topic ${names[0]}`
+    : `${names.length} topics (${names.slice(0, 3).join(", ")}${names.length > 3 ? ", …" : ""})`;
 }
 
 function capital(text: string): string {

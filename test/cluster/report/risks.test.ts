@@ -16,6 +16,8 @@ class Site {
   readonly view: ClusterView;
   readonly names: BrokerNames;
   readonly sightings: Sightings;
+  /** The flag. */
+  minInSync = 0;
 
   constructor() {
     const node = this.world.node("l1");
@@ -64,8 +66,8 @@ class Site {
   }
 
   get status() {
-    const { view, names, sightings } = this;
-    return clusterStatus("main", { view, names, sightings, isCurrent: true, withoutControllerMs: 0 });
+    const { view, names, sightings, minInSync } = this;
+    return clusterStatus("main", { view, names, sightings, isCurrent: true, withoutControllerMs: 0, minInSync });
   }
 
   get risks(): string[] {
@@ -207,5 +209,17 @@ test("brokers are found by uid, its beginning, addresses and hosts, those that a
     `no-such-broker: there is no broker "aa"; ${known}`,
     `no-such-broker: there is no broker "10.0.0.9"; ${known}`,
     `no-such-broker: there is no broker "aaaa000000000009"; ${known}`,
+  ]);
+});
+
+test("topics with fewer replicas than are to acknowledge a publish are named", () => {
+  const site = wholeSite();
+  site.topic("lone", { replicas: 1 });
+  site.partition("lone", 0, { prefix: 21, replicas: [A], inSync: [A] });
+  expect(site.risks).toEqual([]);
+  site.minInSync = 2;
+  // What an operator has set for a topic of enough replicas is no mistake.
+  expect(site.risks).toEqual([
+    "warning fewer-than-min-in-sync [] Topic lone has fewer replicas than the 2 that -min-in-sync has acknowledge a publish, so fewer do: give more with `bunsq cluster replicas`.",
   ]);
 });

@@ -1,4 +1,5 @@
 import type { ClusterRefusal } from "../../../cluster/placement/cluster-refusal.ts";
+import { warnOfFew } from "../../../cluster/placement/min-in-sync.ts";
 import type { TopicSettings } from "../../../cluster/placement/topic-changes.ts";
 import type { TopicRecord } from "../../../cluster/state/records.ts";
 import { empty, Refusal } from "../../../http/server/reply.ts";
@@ -43,6 +44,7 @@ export async function createInCluster(call: LookupCall, cluster: ClusterTopics, 
     await untilKnown(cluster, name);
     checkSame(member.view.topics.get(name)?.value, wanted, call);
   } else acceptTopic(refusal);
+  if (refusal === undefined) warnOfFew(call.lookup.logger, name, replicas, member.options.minInSync);
   call.lookup.logger.info(`TOPIC(${name}): ${partitions} partitions with ${replicas} replicas in the cluster`, call.about({ topic: name }));
   await untilLed(cluster, name, refusal === undefined ? partitions : 0);
   return empty();
