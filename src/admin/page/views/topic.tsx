@@ -1,6 +1,5 @@
-import type { ClusterDetail, TopicReplication } from "../../cluster-api.ts";
+import type { TopicReplication } from "../../cluster-api.ts";
 import type { ChannelRow, TopicDetail, TopicOnBroker, TopicSettings } from "../../console-api.ts";
-import { askReplicas } from "../dialogs/cluster-dialogs.tsx";
 import { askTombstone, TopicActions } from "../dialogs/topic-actions.tsx";
 import { bytes, count, plural, rate } from "../format/numbers.ts";
 import { duration } from "../format/time.ts";
@@ -24,10 +23,10 @@ import { Failure } from "../parts/failure.tsx";
 import { GraphiteLink } from "../parts/graphite-link.tsx";
 import { Histograms } from "../parts/histogram.tsx";
 import { HistoryChart } from "../parts/history-chart.tsx";
+import { later } from "../parts/later.tsx";
 import { BrokerLink, ChannelLink, Paused, Stale, Tag } from "../parts/names.tsx";
 import { PartitionsPanel, PartitionTags } from "../parts/partitions.tsx";
 import { PathHeading } from "../parts/path-heading.tsx";
-import { ReplicasTable } from "../parts/replicas.tsx";
 import { Stat, Stats } from "../parts/stats.tsx";
 import { type Column, Table } from "../parts/table.tsx";
 import { rowKey } from "../state/delta.ts";
@@ -36,6 +35,8 @@ import { topicPath, withQuery } from "../state/routes.ts";
 import { may } from "../state/session.ts";
 import { useSortedRows } from "../state/use-sorted-rows.ts";
 import { useView } from "../state/use-view.ts";
+
+const TopicReplicas = later(async () => (await import("../parts/topic-replicas.tsx")).TopicReplicas);
 
 export function TopicView({ topic }: { topic: string }) {
   const { data, error } = useView<TopicDetail>(topicPath(topic));
@@ -88,7 +89,7 @@ function Detail({ detail }: { detail: TopicDetail }) {
         <Stat label="Clients">{count(detail.clients)}</Stat>
       </Stats>
       <Channels rows={detail.channel_rows} />
-      {detail.replication !== undefined && <Replicas topic={topic} replication={detail.replication} />}
+      {detail.replication !== undefined && <TopicReplicas topic={topic} replication={detail.replication} />}
       {detail.partitions !== undefined && <PartitionsPanel topic={topic} partitions={detail.partitions} />}
       <ByBroker topic={topic} rows={detail.by_broker} />
       {detail.inactive !== true && <HistoryChart topic={topic} />}
@@ -119,27 +120,6 @@ const CHANGES: Record<NonNullable<TopicReplication["change"]>, string> = {
   expand: "getting more partitions",
   delete: "being deleted",
 };
-
-/** Each partition with its replicas. */
-function Replicas({ topic, replication }: { topic: string; replication: TopicReplication }) {
-  const { data } = useView<ClusterDetail>("/cluster");
-  const brokers = data?.brokers ?? [];
-  const alive = brokers.filter(({ state }) => state === "alive").length;
-  return (
-    <section class="panel" aria-labelledby="replicas-title">
-      <header class="panel-head">
-        <h2 id="replicas-title">Replicas</h2>
-        <span class="muted">a publish needs {replication.min_in_sync} in sync</span>
-        {may("admin", topic) && (
-          <button type="button" class="small" onClick={() => askReplicas(topic, replication.replicas, alive)}>
-            Replicas …
-          </button>
-        )}
-      </header>
-      <ReplicasTable topic={topic} brokers={brokers} />
-    </section>
-  );
-}
 
 /** A message that was delivered this often is a finding of its channel, too. */
 const MANY_ATTEMPTS = 5;

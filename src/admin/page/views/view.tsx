@@ -1,3 +1,4 @@
+import { later } from "../parts/later.tsx";
 import { href, route } from "../state/location.ts";
 import type { ViewName } from "../state/routes.ts";
 import { ActivityView } from "./activity.tsx";
@@ -5,7 +6,6 @@ import { BrokerView } from "./broker.tsx";
 import { BrokersView } from "./brokers.tsx";
 import { ChannelView } from "./channel.tsx";
 import { ClientsView } from "./clients.tsx";
-import { ClusterView } from "./cluster.tsx";
 import { CounterView } from "./counter.tsx";
 import { LookupsView } from "./lookups.tsx";
 import { MessagesView } from "./messages.tsx";
@@ -13,6 +13,9 @@ import { OverviewView } from "./overview.tsx";
 import { ProducersView } from "./producers.tsx";
 import { TopicView } from "./topic.tsx";
 import { TopicsView } from "./topics.tsx";
+
+/** Most brokers are in no cluster. */
+const ClusterView = later(async () => (await import("./cluster.tsx")).ClusterView);
 
 export const TITLES: Record<ViewName, string> = {
   overview: "Overview",
