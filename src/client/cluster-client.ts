@@ -1,4 +1,4 @@
-import { call, getJson, type HttpOptions } from "./http.ts";
+import { call, getJson, type HttpOptions, parseObject } from "./http.ts";
 
 /** A broker of a cluster, or the data path of one that is away. */
 export interface ClusterBroker {
@@ -118,41 +118,42 @@ export class ClusterClient {
 
   /** Has a replica moved from one broker to another. */
   move(topic: string, partition: number, from: string, to: string): Promise<void> {
-    return this.post("move", { topic, partition, from, to });
+    return this.change("move", { topic, partition, from, to });
   }
 
   /** Has another replica in sync lead a partition; by default its first one. */
   lead(topic: string, partition: number, to?: string): Promise<void> {
-    return this.post("lead", { topic, partition, ...(to === undefined ? {} : { to }) });
+    return this.change("lead", { topic, partition, ...(to === undefined ? {} : { to }) });
   }
 
   /** Has leaders and replicas spread evenly, at any hour. */
   balance(): Promise<void> {
-    return this.post("balance", {});
+    return this.change("balance", {});
   }
 
-  /** Has everything moved from a broker to others. */
-  removeNode(node: string): Promise<void> {
-    return this.post("remove-node", { node });
+  /** Has everything moved from a broker to others. @returns which broker that is */
+  async removeNode(node: string): Promise<{ uid: string }> {
+    const { uid } = parseObject(this.address, await this.post("remove-node", { node }));
+    return { uid: String(uid) };
   }
 
   /** Takes removeNode() back. */
   keepNode(node: string): Promise<void> {
-    return this.post("remove-node", { node, cancel: "true" });
+    return this.change("remove-node", { node, cancel: "true" });
   }
 
   /** Gives a topic more partitions. Keys stay where they are. */
   expand(topic: string, partitions: number): Promise<void> {
-    return this.post("expand", { topic, partitions });
+    return this.change("expand", { topic, partitions });
   }
 
   setReplicas(topic: string, replicas: number): Promise<void> {
-    return this.post("replicas", { topic, replicas });
+    return this.change("replicas", { topic, replicas });
   }
 
   /** @param minInSync 0: a majority of the replicas */
   setMinInSync(topic: string, minInSync: number): Promise<void> {
-    return this.post("min-in-sync", { topic, min_in_sync: minInSync });
+    return this.change("min-in-sync", { topic, min_in_sync: minInSync });
   }
 
   /** What replicas have of a partition, before recover(). */
@@ -162,17 +163,21 @@ export class ClusterClient {
 
   /** Has a replica lead that is not in sync, when none of those that are will come back. What it lacks is lost for good. */
   recover(topic: string, partition: number, from: string, options: { acceptDataLoss: boolean }): Promise<void> {
-    return this.post("recover", { topic, partition, from, accept_data_loss: String(options.acceptDataLoss) });
+    return this.change("recover", { topic, partition, from, accept_data_loss: String(options.acceptDataLoss) });
   }
 
   private get<Answer>(path: string, signal: AbortSignal | undefined): Promise<Answer> {
     return getJson(this.address, path, this.options, signal) as Promise<Answer>;
   }
 
-  private async post(name: string, values: Record<string, string | number>): Promise<void> {
+  private async change(name: string, values: Record<string, string | number>): Promise<void> {
+    await this.post(name, values);
+  }
+
+  private post(name: string, values: Record<string, string | number>): Promise<string> {
     const query = Object.entries(values)
       .map(([key, value]) => `${key}=${encodeURIComponent(value)}`)
       .join("&");
-    await call(this.address, { method: "POST", path: `/cluster/${name}?${query}` }, this.options);
+    return call(this.address, { method: "POST", path: `/cluster/${name}?${query}` }, this.options);
   }
 }

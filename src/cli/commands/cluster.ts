@@ -12,6 +12,9 @@ const BROKER: Word = { name: "BROKER" };
 const MAX_PARTITIONS = 1024;
 const MAX_REPLICAS = 16;
 const POLL_MS = 1_000;
+/** A removal that was asked for is told by the lookup server soon, or was taken back meanwhile. */
+const FIRST_POLL_MS = 50;
+const KNOWN_MS = 10_000;
 
 const NAMES =
   "A broker is named by its address, its host, or the first four or more digits of its data path's uid, as bunsq cluster status shows them.";
@@ -84,32 +87,39 @@ no partition has fewer replicas in sync than before. ${NAMES}`,
     const node = call.words[0] ?? "";
     if (call.options.cancel) return change(call, (client) => client.keepNode(node), `${node} stays`);
     if (!call.options.wait)
-      return change(call, (client) => client.removeNode(node), `${node} is being drained; bunsq cluster status shows how far it is`);
-    await askCluster(call, (client) => client.removeNode(node));
-    return waitUntilDrained(call, node);
+      return change(
+        call,
+        async (client) => void (await client.removeNode(node)),
+        `${node} is being drained; bunsq cluster status shows how far it is`,
+      );
+    const { uid } = await askCluster(call, (client) => client.removeNode(node));
+    return waitUntilDrained(call, node, uid);
   },
 });
 
-async function waitUntilDrained(call: Call<RemovalFlags>, node: string): Promise<number> {
+/** @param uid what the lookup server has taken `node` for */
+async function waitUntilDrained(call: Call<RemovalFlags>, node: string, uid: string): Promise<number> {
   const { terminal, options } = call;
+  const end = async (isDrained: boolean, text: string): Promise<number> => {
+    terminal.progress("");
+    if (options.json) await terminal.printJson({ ok: isDrained });
+    else await terminal.print(`${text}\n`);
+    return isDrained ? EXIT_OK : EXIT_FAILED;
+  };
+  let wasSeen = false;
+  const untilMs = performance.now() + KNOWN_MS;
   while (true) {
     const { brokers } = await askCluster(call, (client) => client.status());
-    // Several may be under way; the one that was asked for is found as the server finds it.
-    const own = brokers.find(
-      ({ uid, tcp, http, replication, removal }) =>
-        removal !== null &&
-        (uid.startsWith(node) || [tcp, http, replication].some((address) => address === node || address.startsWith(`${node}:`))),
-    );
-    const removal = own?.removal;
-    if (removal === undefined || removal === null || removal.state === "drained") {
-      terminal.progress("");
-      const isDrained = removal?.state === "drained" || own === undefined;
-      if (options.json) await terminal.printJson({ ok: isDrained });
-      else await terminal.print(isDrained ? `${node} has nothing left and can be taken away\n` : `the removal of ${node} was taken back\n`);
-      return isDrained ? EXIT_OK : EXIT_FAILED;
-    }
-    terminal.progress(`${removal.left} of ${removal.partitions} partitions left${removal.problem === "" ? "" : `: ${removal.problem}`}`);
-    await Bun.sleep(POLL_MS);
+    const own = brokers.find((broker) => broker.uid === uid);
+    const removal = own?.removal ?? undefined;
+    wasSeen ||= removal !== undefined;
+    // A lookup server tells a broker that has nothing and is away only while it is to be removed.
+    if (removal?.state === "drained" || (wasSeen && own === undefined)) return end(true, `${node} has nothing left and can be taken away`);
+    // One that has just been told of the removal may not tell it yet.
+    if (removal === undefined && (wasSeen || performance.now() > untilMs)) return end(false, `the removal of ${node} was taken back`);
+    if (removal !== undefined)
+      terminal.progress(`${removal.left} of ${removal.partitions} partitions left${removal.problem === "" ? "" : `: ${removal.problem}`}`);
+    await Bun.sleep(wasSeen ? POLL_MS : FIRST_POLL_MS);
   }
 }
 

@@ -1,9 +1,9 @@
-import { empty } from "../../../http/server/reply.ts";
+import { empty, json } from "../../../http/server/reply.ts";
 import { MAX_PARTITIONS } from "../../topic-settings.ts";
 import type { LookupCall } from "../call.ts";
 import { adoptLone } from "./adoption.ts";
 import { needed, partitionOf, wholeNumber } from "./arguments.ts";
-import { accept, memberOf } from "./member.ts";
+import { accept, memberOf, refusalOf } from "./member.ts";
 
 // What operators ask of the cluster. The answer comes when it is in etcd; /cluster/status says how far it is.
 
@@ -31,13 +31,17 @@ export async function balance(call: LookupCall): Promise<Response> {
   return empty();
 }
 
-/** POST /cluster/remove-node?node=[&cancel=true]: has a broker drained, so that it can be taken away; or keeps it after all. */
+/**
+ * POST /cluster/remove-node?node=[&cancel=true]: has a broker drained, so that it can be taken away; or keeps it after all. The answer says
+ * which one that is.
+ */
 export async function removeNode(call: LookupCall): Promise<Response> {
-  const { operators } = memberOf(call);
-  const node = needed(call, "node");
+  const { operators, names } = memberOf(call);
+  const uid = names.find(needed(call, "node"));
+  if (typeof uid !== "string") throw refusalOf(uid);
   const isCancelled = (call.query.get("cancel") ?? "false") !== "false";
-  accept(await (isCancelled ? operators.keepNode(node) : operators.removeNode(node)));
-  return empty();
+  accept(await (isCancelled ? operators.keepNode(uid) : operators.removeNode(uid)));
+  return json({ uid });
 }
 
 /** POST /cluster/expand?topic=&partitions=: gives a topic more partitions. */

@@ -186,7 +186,7 @@ export const CLUSTER_GROUP: ApiDescription["groups"][number] = {
     "POST /cluster/remove-node": {
       summary: "Move everything from a broker, alive or not, to others",
       parameters: [needs("node", `The broker, ${BROKER}`, STRING), takes("cancel", "Whether to keep it after all", BOOLEAN)],
-      answer: NO_BODY,
+      answer: jsonAnswer("The broker", object({ uid: { ...STRING, description: "of its data path" } })),
       errors: { 400: [...NO_CLUSTER, "MISSING_ARG_NODE", INVALID], 404: [NO_BROKER], 409: CHANGING, 503: NOT_KNOWN },
     },
     "POST /cluster/expand": {

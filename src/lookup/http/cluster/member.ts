@@ -27,11 +27,14 @@ export function memberOf({ lookup }: LookupCall): LookupMember {
   throw new Refusal(400, `NO_CLUSTER: this lookup server was started without -${lookup.flagName("etcd-endpoints")}`);
 }
 
-/** @throws Refusal `REASON: sentence`, if there is one */
+/** @throws Refusal if there is one */
 export function accept(refusal: ClusterRefusal | undefined): void {
-  if (refusal === undefined) return;
-  const { reason, message } = refusal;
-  throw new Refusal(STATUSES[reason], `${reason.toUpperCase().replaceAll("-", "_")}: ${message}`);
+  if (refusal !== undefined) throw refusalOf(refusal);
+}
+
+/** @returns the answer `REASON: sentence` */
+export function refusalOf({ reason, message }: ClusterRefusal): Refusal {
+  return new Refusal(STATUSES[reason], `${reason.toUpperCase().replaceAll("-", "_")}: ${message}`);
 }
 
 /** The cluster's topics; undefined: the lookup server is in no cluster. @throws Refusal 503 ETCD_AWAY */
