@@ -14,8 +14,6 @@ import type { RegistryClock } from "./registry.ts";
 export interface LookupServer {
   readonly tcpPort: number;
   readonly httpPort: number;
-  /** Makes it a member of a cluster. @param member gets where it is reached */
-  join(member: (place: LookupPlace) => LookupMember): void;
   /** Makes it a member of a cluster. @param member gets where it is reached @throws StartError */
   join(member: (place: LookupPlace) => LookupMember): void;
   /** Leaves the cluster, answers the HTTP requests under way, closes all connections, and resolves when both listeners are closed. */
