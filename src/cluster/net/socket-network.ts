@@ -1,5 +1,5 @@
 import type { Logger } from "../../base/logger.ts";
-import { formatAddress, listenError, parseAddress, parseRemoteAddress } from "../../net/address.ts";
+import { type Address, formatAddress, listenError, parseAddress, parseRemoteAddress } from "../../net/address.ts";
 import type { CloseReason, Connection, ConnectionEvents, Network, NetworkListener } from "./network.ts";
 
 /** PEM texts of mutual TLS: each end shows its certificate, and trusts those that `ca` vouches for. */
@@ -57,9 +57,18 @@ export class SocketNetwork implements Network {
   }
 
   connect(text: string, events: ConnectionEvents): Connection {
-    const { hostname, port } = parseRemoteAddress(text);
-    const { tls } = this;
     const connection = new SocketConnection(text, this.logger, events);
+    try {
+      this.open(parseRemoteAddress(text), connection);
+    } catch (error) {
+      // Addresses come from etcd, where anybody may have put something else.
+      connection.failedToConnect(error as Error);
+    }
+    return connection;
+  }
+
+  private open({ hostname, port }: Address, connection: SocketConnection): void {
+    const { tls } = this;
     const open = (socket: Bun.Socket<undefined>) => connection.opened(socket);
     const handlers: Bun.SocketHandler<undefined> = {
       ...handlersOf(() => connection),
@@ -78,7 +87,6 @@ export class SocketNetwork implements Network {
     Bun.connect(tls === undefined ? options : { ...options, tls: { ...tls, serverName: hostname, rejectUnauthorized: true } }).catch(
       (error: Error) => connection.failedToConnect(error),
     );
-    return connection;
   }
 }
 

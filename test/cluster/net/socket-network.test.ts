@@ -49,6 +49,12 @@ async function attempt(network: SocketNetwork, address: string): Promise<string>
   });
 }
 
+test("an address that is none fails as one that nobody has", async () => {
+  const network = new SocketNetwork("replication-address", new MemoryLogger());
+  for (const address of ["", "nonsense", "a:b:c", "host:70000", "[]:1", "no such host:1"])
+    expect([address, ["failed", "refused"].includes(await attempt(network, address))]).toEqual([address, true]);
+});
+
 test("with TLS neither end talks to one whose certificate it does not trust, or to one without", async () => {
   const logger = new MemoryLogger();
   const listening = (tls: NetworkTls | undefined) =>
