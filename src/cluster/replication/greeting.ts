@@ -44,6 +44,11 @@ export class Greeting implements ConnectionEvents {
     });
   }
 
+  /** It has not said who it is. */
+  get isSilent(): boolean {
+    return this.hello === undefined;
+  }
+
   abort(): void {
     this.end();
     this.connection.abort();

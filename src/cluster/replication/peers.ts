@@ -3,6 +3,9 @@ import type { BrokerRecord } from "../state/records.ts";
 import { type Greeted, Greeting, type TakeConnection } from "./greeting.ts";
 import { Peer, type PeerEvents, type PeerParts } from "./peer.ts";
 
+/** No more connections wait to say who they are, or for etcd to say so, too: whoever makes many must not use up what the process may open. */
+const MOST_GREETINGS = 256;
+
 /** What etcd says of another broker. */
 export type KnownBroker = Pick<BrokerRecord, "uid" | "run" | "replication">;
 
@@ -35,6 +38,7 @@ export class Peers {
       };
       const greeting = new Greeting(connection, parts, events, greeted, takeOther);
       this.greetings.add(greeting);
+      if (this.greetings.size > MOST_GREETINGS) this.abortOldest();
       return greeting;
     });
   }
@@ -79,6 +83,13 @@ export class Peers {
     else known.moveTo(reachedAt);
     this.runs.set(uid, run);
     for (const greeting of [...this.greetings]) greeting.admit();
+  }
+
+  /** Brokers say who they are at once: the oldest one that has not is none. */
+  private abortOldest(): void {
+    const [oldest] = this.greetings;
+    const silent = [...this.greetings].find(({ isSilent }) => isSilent);
+    (silent ?? oldest).abort();
   }
 
   private add(uid: string, address: string): Peer {
