@@ -264,8 +264,8 @@ export class Peer {
       connection.write(hello, 0, hello.length);
       return;
     }
-    // It was a knock: somebody is there, and will make a connection.
-    connection.close();
+    // It was a knock: somebody is there, and will make a connection. A process that stands still would never close this one.
+    connection.abort();
     this.ended(connection, "closed");
   }
 

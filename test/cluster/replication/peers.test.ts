@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { type AddressInfo, createServer } from "node:net";
 import { systemClock } from "../../../src/base/clock.ts";
 import { SocketNetwork } from "../../../src/cluster/net/socket-network.ts";
 import type { Peer } from "../../../src/cluster/replication/peer.ts";
@@ -128,4 +129,21 @@ test("a connection whose other end takes too little is given up, and another one
   expect(outgoing.queuedBytes).toBeLessThan(2 * MAX_FRAME_BYTES);
   expect(two.troubles[0]).toBe("it does not take what it is sent");
   await until("another connection", () => one.ups === 2 && two.ups === 2);
+});
+
+test("a process that stands still does not keep the connections that were to find out whether it is there", async () => {
+  let [open, knocks] = [0, 0];
+  const server = createServer({ allowHalfOpen: true }, (socket) => {
+    knocks++;
+    open++;
+    socket.on("error", () => {}).on("close", () => open--);
+    socket.resume();
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  await using two = new Side("2".repeat(16));
+  const { port } = server.address() as AddressInfo;
+  two.peers.know({ uid: "1".repeat(16), run: "r", replication: `127.0.0.1:${port}` });
+  await until("two knocks", () => knocks >= 2);
+  await until("the first one to be over", () => open < 2);
+  server.close();
 });
