@@ -1,5 +1,5 @@
 import type { BrokerClusterOptions } from "../broker/options.ts";
-import type { ClusterOptions } from "../net/cluster-options.ts";
+import { type ClusterOptions, MAX_CLUSTER_BODY_BYTES } from "../net/cluster-options.ts";
 import type { Flag, StringFlag } from "./flag.ts";
 import { allFlags, type FlagTable } from "./flags.ts";
 import { type Layer, prefixOf } from "./settings.ts";
@@ -165,7 +165,8 @@ export const balanceHoursFlag: StringFlag = {
 };
 
 /**
- * What cannot be meant so: flags of a cluster where none is named, which would be ignored, and more replicas in sync than there are to be.
+ * What cannot be meant so: flags of a cluster where none is named, which would be ignored; more replicas in sync than there are to be; and
+ * messages that are longer than what brokers send each other.
  *
  * @param table the program's flags, those of a lookup server beside a broker with their prefix
  */
@@ -190,6 +191,10 @@ export function clusterErrors<Options>(table: FlagTable<Options>, { values, orig
       errors.push(
         `-${prefix}${minInSync.name} is ${least}, but -${prefix}${clusterReplicas.name} is ${replicas}: a topic cannot have more replicas in sync than it has`,
       );
+    for (const name of prefix === "" && isGiven("") ? ["max-msg-size", "max-body-size"] : []) {
+      if (Number(values.get(name) ?? 0) > MAX_CLUSTER_BODY_BYTES)
+        errors.push(`${origins.get(name)} is ${values.get(name)}: in a cluster it is at most ${MAX_CLUSTER_BODY_BYTES}`);
+    }
   }
   return errors;
 }

@@ -16,3 +16,6 @@ export interface ClusterOptions {
   /** In how many replicas a publish must be before it is acknowledged, for topics of which nobody says; 0: in a majority. */
   minInSync: number;
 }
+
+/** The most that a message or a command's body may have at a broker of a cluster: others get a message in one piece. */
+export const MAX_CLUSTER_BODY_BYTES = 100 * 1024 * 1024;

@@ -6,6 +6,7 @@ import { clusterErrors } from "../../src/cli/cluster-flags.ts";
 import { type FlagTable, parseFlags } from "../../src/cli/flags.ts";
 import { allProgramFlags, brokerProgramFlags, lookupProgramFlags } from "../../src/cli/modes.ts";
 import { commandLineLayer } from "../../src/cli/settings.ts";
+import { MAX_FRAME_BYTES } from "../../src/cluster/replication/wire.ts";
 import { cleanEnvironment, MAIN } from "../support/server.ts";
 
 const MODE = { mode: undefined };
@@ -39,6 +40,16 @@ describe("flags of a cluster", () => {
     expect(errors(lookup, ETCD, "--min-in-sync=2", "--cluster-replicas=1")).toEqual([most(2, 1)]);
     expect(errors(all, ETCD, "--min-in-sync=2", "--cluster-replicas=1")).toEqual([most(2, 1)]);
     expect(errors(broker, ETCD, "--min-in-sync=3")).toEqual([]);
+  });
+
+  test("cannot go with messages that are longer than what brokers send each other", () => {
+    const most = MAX_FRAME_BYTES - 28 * 1024 * 1024;
+    const tooLong = (name: string) => `-${name} is ${most + 1}: in a cluster it is at most ${most}`;
+    expect(errors(broker, ETCD, `--max-msg-size=${most + 1}`, `--max-body-size=${most + 1}`)).toEqual(
+      ["max-msg-size", "max-body-size"].map(tooLong),
+    );
+    expect(errors(all, ETCD, `--max-msg-size=${most}`)).toEqual([]);
+    expect(errors(broker, `--max-msg-size=${most + 1}`)).toEqual([]);
   });
 });
 

@@ -1,5 +1,6 @@
 import type { CommitRun } from "../../broker/storage/log/commit-run.ts";
 import type { Epoch } from "../../broker/storage/log/epochs.ts";
+import { MAX_CLUSTER_BODY_BYTES } from "../../net/cluster-options.ts";
 import {
   type Have,
   type Need,
@@ -47,8 +48,8 @@ import {
 // so that it can tell the answer to the newest one.
 
 export const WIRE_VERSION = 1;
-/** A frame is no longer than this: the longest message, and a mebibyte of others around it. */
-export const MAX_FRAME_BYTES = 128 * 1024 * 1024;
+/** A frame is no longer than this: the longest message, and what is around it. */
+export const MAX_FRAME_BYTES = MAX_CLUSTER_BODY_BYTES + 28 * 1024 * 1024;
 export const LENGTH_BYTES = 4;
 
 export interface Hello {
