@@ -245,11 +245,12 @@ describe("a lookup peer", () => {
     setting.lookup.answer = () => "E_INVALID";
     // What it asks for, rather than when a busy machine calls it back.
     using timers = spyOn(globalThis, "setTimeout");
-    const waitsMs = () => timers.mock.calls.map(([, delayMs]) => delayMs ?? 0).filter((delayMs) => delayMs < 1_000);
+    const waitsMs = () => timers.mock.calls.map(([, delayMs]) => delayMs ?? 0);
     setting.start({ ...PATIENT, firstWaitMs: 40, longestWaitMs: 160 });
     await setting.lookup.connection(5);
-    // Each wait is between half and all of these.
-    for (const [i, mostMs] of [40, 80, 160, 160, 160].entries()) expect(waitsMs()[i]).toBeWithin(mostMs / 2, mostMs + 1);
+    // Each wait is between half and all of these. In between there may be timers of others in this process.
+    const others = waitsMs().values();
+    for (const mostMs of [40, 80, 160, 160, 160]) expect(others.some((delayMs) => delayMs >= mostMs / 2 && delayMs <= mostMs)).toBe(true);
     // A lookup that cannot be reached for long does not fill the log.
     expect(setting.log.matching(/^ERROR/)).toHaveLength(1);
 
@@ -261,8 +262,7 @@ describe("a lookup peer", () => {
       setting.lookup.connections.at(-1)?.hangUp();
       await setting.lookup.connection(length);
       await setting.untilRegistered();
-      expect(waitsMs()).toHaveLength(1);
-      expect(waitsMs()[0]).toBeWithin(20, 41);
+      expect(waitsMs().filter((delayMs) => delayMs >= 20 && delayMs <= 40)).toHaveLength(1);
     }
   });
 
