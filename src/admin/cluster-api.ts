@@ -16,6 +16,8 @@ export interface ClusterDetail {
   under_replicated: number;
   brokers: ClusterBroker[];
   moves: ClusterMove[];
+  /** Balance was asked for, and is under way. */
+  balancing: boolean;
   /** The worst first. To who does not see all topics, those that name others are not shown. */
   risks: ClusterRisk[];
 }
@@ -27,8 +29,8 @@ export interface ClusterBroker {
   name: string;
   /** HTTP; empty: not known. */
   address: string;
-  /** `away`: it has replicas and is not in etcd. `leaving`: it is alive, and is being removed. */
-  state: "alive" | "leaving" | "away";
+  /** `away`: it has replicas and is not in etcd. `leaving`: it is alive, and is being removed. `removed`: it is gone, and has nothing any more. */
+  state: "alive" | "leaving" | "away" | "removed";
   /** For how long at least; null: it is alive. */
   away_ms: number | null;
   /** It is about to end: its partitions are handed over. */
@@ -104,7 +106,7 @@ export interface ReplicaRow {
   epoch: number;
   /** The preferred leader first. */
   replicas: ReplicaAt[];
-  /** How many replicas it is to have, has in sync, and needs in sync for a publish. */
+  /** How many replicas it is to have, has in sync that are alive, and needs in sync for a publish. */
   replica_count: number;
   in_sync: number;
   min_in_sync: number;

@@ -4,7 +4,8 @@ import { call, getJson, type HttpOptions, parseObject } from "./http.ts";
 export interface ClusterBroker {
   /** Its data path is called so. */
   uid: string;
-  state: "alive" | "leaving" | "away";
+  /** `removed`: it is gone, and had nothing any more. */
+  state: "alive" | "leaving" | "away" | "removed";
   /** `host:port`; "" if the lookup server does not know. */
   tcp: string;
   http: string;
@@ -57,6 +58,8 @@ export interface ClusterStatus {
   without_leader: number;
   under_replicated: number;
   moves: ClusterMove[];
+  /** Balance was asked for, and is under way. */
+  balancing: boolean;
   risks: ClusterRisk[];
 }
 

@@ -25,7 +25,7 @@ const BROKER = objectOf<ClusterBroker>(
     uid: { ...STRING, description: "of its data path" },
     name: { ...STRING, description: "its HTTP address, or the first digits of its uid" },
     address: STRING,
-    state: oneOf("alive", "leaving", "away"),
+    state: oneOf("alive", "leaving", "away", "removed"),
     away_ms: orNull(NUMBER),
     draining: optional(BOOLEAN),
     region: STRING,
@@ -59,6 +59,7 @@ export const CLUSTER_DETAIL = objectOf<ClusterDetail>({
   without_leader: COUNT,
   under_replicated: COUNT,
   brokers: listOf(BROKER),
+  balancing: BOOLEAN,
   moves: listOf(
     objectOf<ClusterMove>(
       {

@@ -55,9 +55,9 @@ export class ReplicaLook implements Look {
       this.keep([]);
       return;
     }
-    const alive = new Set(detail.brokers.flatMap(({ uid, state }) => (state === "away" ? [] : uid)));
+    const alive = new Set(detail.brokers.flatMap(({ uid, away_ms: awayMs }) => (awayMs === null ? uid : [])));
     const lags = new Map<string, Follower>();
-    const addresses = detail.brokers.flatMap(({ address, state }) => (state === "away" || address === "" ? [] : address));
+    const addresses = detail.brokers.flatMap(({ address, away_ms: awayMs }) => (awayMs !== null || address === "" ? [] : address));
     await askBrokers(addresses, async (broker) => {
       const replicas = fieldsOf(await this.watcher.ask(broker, `/cluster/replicas${query}`));
       for (const replica of listOf(replicas, "replicas")) readLags(fieldsOf(replica), lags);
@@ -114,7 +114,7 @@ function rowOf(topic: string, { minInSync, replicas: wanted }: TopicFacts, field
   const partition = numberOf(fields, "partition");
   const key = `${topic}/${partition}`;
   const leader = textOf(fields, "leader");
-  const inSync = new Set(textsOf(fields, "in_sync"));
+  const inSync = new Set(textsOf(fields, "in_sync").filter((uid) => alive.has(uid)));
   const uids = textsOf(fields, "replicas");
   const replicas = uids.map((uid): ReplicaAt => {
     const role = !alive.has(uid) ? "away" : uid === leader ? "leader" : inSync.has(uid) ? "in_sync" : "behind";

@@ -13,7 +13,7 @@ const MOST_BROKERS = 1_000;
 const MOST_MOVES = 10_000;
 const MOST_RISKS = 1_000;
 
-const BROKER_STATES = ["alive", "leaving", "away"] as const;
+const BROKER_STATES = ["alive", "leaving", "away", "removed"] as const;
 const REMOVAL_STATES = ["draining", "drained"] as const;
 const MOVE_KINDS = ["replace", "add", "drop", "lead"] as const;
 const MOVE_REASONS = ["asked", "balance", "removal", "replicas"] as const;
@@ -93,6 +93,7 @@ export class Replication {
       moves: listOf(fields, "moves")
         .slice(0, MOST_MOVES)
         .map((move) => this.moveOf(fieldsOf(move))),
+      balancing: fields.balancing === true,
       risks: listOf(fields, "risks")
         .slice(0, MOST_RISKS)
         .map((risk) => riskOf(fieldsOf(risk))),

@@ -19,6 +19,7 @@ const BROKERS: readonly Column<ClusterBroker>[] = [
 ];
 
 function stateOf({ state, away_ms: awayMs, removal }: ClusterBroker): string {
+  if (state === "removed") return state;
   const away = awayMs === null ? state : `away for ${shortDuration(awayMs)}`;
   if (removal === null) return away;
   const leaving = removal.state === "drained" ? "drained" : `draining, ${removal.left} of ${removal.partitions} left`;
@@ -57,9 +58,9 @@ now, or would be lost with one more disk; then the exit code is 1.`,
 });
 
 function statusLines(status: ClusterStatus, terminal: Terminal): string[] {
-  const { cluster, controller, brokers, topics, partitions, moves, risks, lookups } = status;
-  const alive = brokers.filter(({ state }) => state !== "away").length;
-  const missing = brokers.length - alive;
+  const { cluster, controller, brokers, topics, partitions, moves, balancing, risks, lookups } = status;
+  const alive = brokers.filter(({ away_ms: awayMs }) => awayMs === null).length;
+  const missing = brokers.filter(({ state }) => state === "away").length;
   const lines = [
     `cluster ${cluster}: ${counted(alive, "broker")}${missing > 0 ? ` and ${missing} away` : ""}, ${counted(topics, "topic")}, ${counted(partitions, "partition")}`,
     `lookup servers: ${lookups.map(({ id }) => (id === controller ? `${id} (controller)` : id)).join(", ") || "none"}`,
@@ -70,6 +71,7 @@ function statusLines(status: ClusterStatus, terminal: Terminal): string[] {
   };
   if (brokers.length > 0) table(BROKERS, brokers);
   if (moves.length > 0) table(moveColumns(brokerLabels(status)), moves);
+  if (balancing) lines.push("", "leaders and replicas are being balanced, as was asked for");
   lines.push("");
   if (risks.length === 0) lines.push(terminal.style("green", "nothing is at risk"));
   for (const { severity, text } of risks) lines.push(`${terminal.style(severity === "critical" ? "red" : "yellow", severity)}: ${text}`);

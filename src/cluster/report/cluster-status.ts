@@ -5,8 +5,11 @@ import { findRisks, type RiskSources } from "./risks.ts";
 /** A broker, or a data path of one that is away. */
 export interface BrokerStatus {
   readonly uid: string;
-  /** `away`: it has replicas, and is not in etcd. `leaving`: it is alive, and is being removed. */
-  readonly state: "alive" | "leaving" | "away";
+  /**
+   * `away`: it has replicas, and is not in etcd. `leaving`: it is alive, and is being removed. `removed`: it is not in etcd, and has nothing
+   * any more, as was asked for.
+   */
+  readonly state: "alive" | "leaving" | "away" | "removed";
   /** As it said last; "" if this lookup server has not seen it. */
   readonly tcp: string;
   readonly http: string;
@@ -44,6 +47,8 @@ export interface ClusterStatus {
   readonly without_leader: number;
   readonly under_replicated: number;
   readonly moves: readonly MoveStatus[];
+  /** An operator has asked for balance, and that is under way. */
+  readonly balancing: boolean;
   readonly risks: readonly Risk[];
   /** Etcd's, of what this was made of. */
   readonly revision: number;
@@ -65,12 +70,13 @@ export function clusterStatus(cluster: string, sources: RiskSources): ClusterSta
     without_leader: partitions.filter(({ leader }) => !isLed(leader)).length,
     under_replicated: [...view.partitions].filter(([name, { value }]) => {
       const topic = view.topics.get(name.slice(0, name.lastIndexOf("/")))?.value;
-      return value.inSync.length < Math.max(topic?.replicas ?? 1, value.replicas.length);
+      return value.inSync.filter((uid) => names.isAlive(uid)).length < Math.max(topic?.replicas ?? 1, value.replicas.length);
     }).length,
     moves: [...view.moves].map(([name, { value }]) => {
       const { topic, partition, what, why, state, from, to } = value;
       return { topic, partition, what, why, state, from, to, for_ms: sightings.moveMs(name) };
     }),
+    balancing: view.balanceRequest !== undefined,
     risks,
     revision: view.revision,
   };
@@ -99,7 +105,7 @@ function brokersOf({ view, names, sightings }: RiskSources): BrokerStatus[] {
     const { disk, load } = record ?? {};
     return {
       uid,
-      state: !isAlive ? "away" : removal === undefined ? "alive" : "leaving",
+      state: stateOf(isAlive, removal !== undefined, replicas),
       tcp: record?.tcp ?? "",
       http: record?.http ?? "",
       replication: record?.replication ?? "",
@@ -123,4 +129,9 @@ function brokersOf({ view, names, sightings }: RiskSources): BrokerStatus[] {
     };
   });
   return brokers.sort((a, b) => (`${a.http} ${a.uid}` < `${b.http} ${b.uid}` ? -1 : 1));
+}
+
+function stateOf(isAlive: boolean, isToGo: boolean, replicas: number): BrokerStatus["state"] {
+  if (isAlive) return isToGo ? "leaving" : "alive";
+  return isToGo && replicas === 0 ? "removed" : "away";
 }

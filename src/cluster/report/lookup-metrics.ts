@@ -21,9 +21,13 @@ const CONTROLLERS = gauge(
   "nsq_lookup_cluster_has_controller",
   "1 if any lookup server is the controller, as far as this one knows, else 0",
 );
-const BROKERS = gauge("nsq_lookup_cluster_brokers", "Brokers of the cluster: state is alive, leaving (being removed) or away", {
-  labels: ["state"],
-});
+const BROKERS = gauge(
+  "nsq_lookup_cluster_brokers",
+  "Brokers of the cluster: state is alive, leaving (being removed), away, or removed and gone",
+  {
+    labels: ["state"],
+  },
+);
 const PARTITIONS = gauge("nsq_lookup_cluster_partitions", "Partitions of the cluster");
 const OFFLINE = gauge("nsq_lookup_cluster_offline_partitions", "Partitions that no broker leads which is alive");
 const UNDER_REPLICATED = gauge(
@@ -48,7 +52,7 @@ export const LOOKUP_CLUSTER_FAMILIES: readonly Family[] = [
   ...[CONTROLLER, CONTROLLERS, BROKERS, PARTITIONS, OFFLINE, UNDER_REPLICATED, MOVES, REMOVALS, LEFT, RISKS],
 ];
 
-const BROKER_STATES = ["alive", "leaving", "away"] as const;
+const BROKER_STATES = ["alive", "leaving", "away", "removed"] as const;
 const MOVE_STATES = ["waiting", "copying", "leading"] as const;
 const REMOVAL_STATES = ["draining", "drained"] as const;
 const SEVERITIES = ["critical", "warning"] as const;

@@ -135,6 +135,7 @@ describeUnless(missing("etcd"))("bunsq cluster, with real servers", () => {
     });
     const shown = await bunsq("status");
     expect([shown.code, shown.stdout]).toEqual([1, expect.stringMatching(/^critical: .*lost\/0.* no leader: .*bunsq cluster recover/m)]);
+    expect((await bunsq("topics", "lost")).stdout).toMatch(/^lost +0 +\S+ \(away\) +2 of 3, needs 2, all away /m);
     const left = await bunsq("recover", "lost", "0");
     expect([left.code, left.stderr]).toEqual([1, expect.stringContaining("--from=BROKER --accept-data-loss")]);
     expect(left.stdout).toMatch(new RegExp(`^${behind.http} +alive +no +\\d+ +\\d+$`, "m"));

@@ -23,11 +23,12 @@ const STATUS: ClusterStatus = {
     topics: 2,
     partitions: 7,
     without_leader: 1,
+    balancing: false,
     under_replicated: 3,
     revision: 5,
   },
   brokers: [
-    ...[broker("alive"), broker("alive"), broker("away")],
+    ...[broker("alive"), broker("alive"), broker("away"), broker("removed")],
     broker("leaving", { state: "draining", partitions: 9, left: 4, problem: "" }),
     broker("leaving", { state: "drained", partitions: 2, left: 0, problem: "" }),
   ],
@@ -58,7 +59,14 @@ test("a lookup server has all metrics of the tables, and says whether it is the 
 test("brokers, moves, removals and risks are counted by what they are", () => {
   const lines = metricsAt("l1");
   for (const line of [
-    ...['brokers{state="alive"} 2', 'brokers{state="leaving"} 2', 'brokers{state="away"} 1', "partitions 7", "offline_partitions 1"],
+    ...[
+      'brokers{state="alive"} 2',
+      'brokers{state="leaving"} 2',
+      'brokers{state="away"} 1',
+      'brokers{state="removed"} 1',
+      "partitions 7",
+      "offline_partitions 1",
+    ],
     ...["under_replicated_partitions 3", 'moves{state="waiting"} 1', 'moves{state="copying"} 1', 'moves{state="leading"} 0'],
     ...['removals{state="draining"} 1', 'removals{state="drained"} 1', "removal_partitions 4"],
     ...['risks{severity="critical"} 1', 'risks{severity="warning"} 0', "has_controller 1"],

@@ -223,3 +223,24 @@ test("topics with fewer replicas than are to acknowledge a publish are named", (
     "warning fewer-than-min-in-sync [] Topic lone has fewer replicas than the 2 that -min-in-sync has acknowledge a publish, so fewer do: give more with `bunsq cluster replicas`.",
   ]);
 });
+
+test("a broker that was drained and is gone is removed, not away; one that has something left is away", () => {
+  const site = wholeSite();
+  site.put(KEYS.member("removals", B), SHAPES.removals.write({ state: "draining", partitions: 1, left: 1, problem: "" }));
+  const state = () => site.status.brokers.find(({ uid }) => uid === B)?.state;
+  expect(state()).toBe("leaving");
+  site.away(B);
+  expect(state()).toBe("away");
+  site.partition("t", 0, { replicas: [A, C], inSync: [A, C] });
+  site.put(KEYS.member("removals", B), SHAPES.removals.write({ state: "drained", partitions: 1, left: 0, problem: "" }));
+  expect(state()).toBe("removed");
+});
+
+test("replicas in sync that are away are missing, and balance that was asked for is told until it is done", () => {
+  const site = wholeSite();
+  site.put(KEYS.balanceRequest, SHAPES.requests.write({ what: "balance" }));
+  expect(site.status).toMatchObject({ under_replicated: 0, balancing: true });
+  for (const uid of [A, B, C]) site.away(uid);
+  site.put(KEYS.balanceRequest, undefined);
+  expect(site.status).toMatchObject({ under_replicated: 1, without_leader: 1, balancing: false });
+});

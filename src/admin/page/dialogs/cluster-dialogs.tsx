@@ -137,10 +137,16 @@ export function askRemove(broker: ClusterBroker, brokers: readonly ClusterBroker
 /** Calls the removal of a broker off. */
 export function askKeep(broker: ClusterBroker, brokers: readonly ClusterBroker[]): void {
   const id = idOf(broker, brokers);
+  const request = () => ({ action: "keep_node", broker: id }) as const;
+  if (broker.state === "removed") {
+    const children = <p>It is not shown here any more. If it comes back it is as any other broker, and may get replicas.</p>;
+    askAction({ title: `Forget ${broker.name}`, verb: "Forget", request, children });
+    return;
+  }
   askAction({
     title: `Keep ${broker.name}`,
     verb: "Keep",
-    request: () => ({ action: "keep_node", broker: id }),
+    request,
     children: <p>The broker stays, and may get replicas again. What was moved stays where it is now.</p>,
   });
 }

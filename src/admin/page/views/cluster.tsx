@@ -30,11 +30,12 @@ export function ClusterView() {
 function Detail({ detail }: { detail: ClusterDetail }) {
   const { brokers, moves, risks } = detail;
   const away = brokers.filter(({ state }) => state === "away").length;
+  const members = brokers.filter(({ state }) => state !== "removed").length;
   return (
     <>
       <Stats>
         <Stat label="Brokers alive" tone={away > 0 ? "bad" : ""} note={away > 0 ? `${away} away` : zonesText(brokers)}>
-          {brokers.length - away} <small>of {brokers.length}</small>
+          {members - away} <small>of {members}</small>
         </Stat>
         <Stat label="Partitions" note={plural(detail.topics, "topic")}>
           <span title={exact(detail.partitions)}>{count(detail.partitions)}</span>
@@ -53,7 +54,7 @@ function Detail({ detail }: { detail: ClusterDetail }) {
         </Stat>
       </Stats>
       <Risks risks={risks} />
-      <Brokers brokers={brokers} />
+      <Brokers brokers={brokers} isBalancing={detail.balancing} />
       <Moves moves={moves} />
       <section class="panel" aria-labelledby="replicas-title">
         <header class="panel-head">
@@ -93,6 +94,7 @@ function WithCode({ text }: { text: string }) {
 
 function BrokerState({ broker }: { broker: ClusterBroker }) {
   const { state, away_ms: awayMs, removal, draining } = broker;
+  if (state === "removed") return <Tag title="It is gone, and has nothing any more">removed</Tag>;
   if (state === "away")
     return (
       <Tag tone="bad" title="It has replicas, and is not in etcd">
@@ -113,8 +115,8 @@ function BrokerState({ broker }: { broker: ClusterBroker }) {
 
 /** How far a removal is. */
 function Removal({ broker }: { broker: ClusterBroker }) {
-  const { removal } = broker;
-  if (removal === null) return null;
+  const { removal, state } = broker;
+  if (removal === null || state === "removed") return null;
   if (removal.state === "drained") return <Tag tone="ok">has nothing any more: it may be stopped</Tag>;
   return (
     <>
@@ -126,7 +128,7 @@ function Removal({ broker }: { broker: ClusterBroker }) {
   );
 }
 
-const isThere = ({ state }: ClusterBroker) => state !== "away";
+const isThere = ({ state }: ClusterBroker) => state === "alive" || state === "leaving";
 
 const COLUMNS: readonly Column<ClusterBroker>[] = [
   {
@@ -189,7 +191,16 @@ const COLUMNS: readonly Column<ClusterBroker>[] = [
   { sort: "version", title: "Version", width: 90, priority: 4, cell: (row) => row.version },
 ];
 
-function Brokers({ brokers }: { brokers: readonly ClusterBroker[] }) {
+function KeepButton({ broker, brokers }: { broker: ClusterBroker; brokers: readonly ClusterBroker[] }) {
+  const verb = broker.state === "removed" ? "Forget" : "Keep";
+  return (
+    <button type="button" class="small" aria-label={`${verb} ${broker.name}`} onClick={() => askKeep(broker, brokers)}>
+      {verb} …
+    </button>
+  );
+}
+
+function Brokers({ brokers, isBalancing }: { brokers: readonly ClusterBroker[]; isBalancing: boolean }) {
   const sorted = useSortedRows(brokers, "name");
   const columns = [...COLUMNS];
   if (may("admin")) {
@@ -203,9 +214,7 @@ function Brokers({ brokers }: { brokers: readonly ClusterBroker[] }) {
             Remove …
           </button>
         ) : (
-          <button type="button" class="small" aria-label={`Keep ${row.name}`} onClick={() => askKeep(row, brokers)}>
-            Keep …
-          </button>
+          <KeepButton broker={row} brokers={brokers} />
         ),
     });
   }
@@ -213,6 +222,7 @@ function Brokers({ brokers }: { brokers: readonly ClusterBroker[] }) {
     <section class="panel" aria-labelledby="cluster-brokers-title">
       <header class="panel-head">
         <h2 id="cluster-brokers-title">Brokers</h2>
+        {isBalancing && <Tag title="As was asked for: leaders are handed over, and then replicas moved">being balanced</Tag>}
         {may("admin") && (
           <button type="button" class="small" onClick={askBalance}>
             Balance …

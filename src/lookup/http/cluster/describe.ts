@@ -26,7 +26,7 @@ const REMOVAL = object({ state: oneOf("draining", "drained"), partitions: COUNT,
 const BROKER_STATUS = object(
   {
     uid: { ...STRING, description: "of its data path" },
-    state: oneOf("alive", "leaving", "away"),
+    state: oneOf("alive", "leaving", "away", "removed"),
     tcp: STRING,
     http: STRING,
     replication: STRING,
@@ -81,6 +81,7 @@ const STATUS = object(
     without_leader: COUNT,
     under_replicated: COUNT,
     moves: listOf(MOVE),
+    balancing: { ...BOOLEAN, description: "balance was asked for, and is under way" },
     risks: listOf(RISK),
     revision: INTEGER,
   },

@@ -151,7 +151,7 @@ function statsOf({ brokers, partitions, without_leader, under_replicated, moves 
     brokers.reduce((sum, broker) => sum + broker.replicas, 0),
   );
   const stats = brokers
-    .filter(({ state, tcp, http }) => state !== "away" && tcp !== "" && http !== "")
+    .filter(({ away_ms: awayMs, tcp, http }) => awayMs === null && tcp !== "" && http !== "")
     .map((broker) => {
       const { hostname, port } = parseRemoteAddress(broker.tcp);
       return {

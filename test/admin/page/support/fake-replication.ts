@@ -47,6 +47,7 @@ export class FakeReplication {
       under_replicated: rows.filter(({ in_sync: inSync, replica_count: count }) => inSync < count).length,
       brokers: UIDS.map((_, at) => this.brokerOf(at)),
       moves: [...moves],
+      balancing: !isWell,
       risks: isWell ? [] : this.risks(),
     };
   }
