@@ -30,6 +30,9 @@ const PARTITIONS_PER_TXN = MAX_TXN_OPERATIONS - 2;
 /** What an operator says of a topic. */
 export type TopicSettings = Omit<TopicRecord, "uid" | "keyPartitions" | "change" | "unknown">;
 
+/** What a topic's settings become. */
+export type TopicSettingsChange = Partial<Omit<TopicSettings, "partitions">>;
+
 interface StoredTopic {
   readonly value: TopicRecord;
   readonly modRevision: number;
@@ -100,11 +103,19 @@ export class TopicChanges {
     );
   }
 
-  /** Changes settings; the controller brings the partitions to another number of replicas. */
-  async change(topic: string, changes: Partial<Omit<TopicSettings, "partitions">>): Promise<ClusterRefusal | undefined> {
+  /**
+   * Changes settings; the controller brings the partitions to another number of replicas.
+   *
+   * @param changes a function gets the record that they are made to, and is called again if that has changed meanwhile
+   */
+  async change(
+    topic: string,
+    changes: TopicSettingsChange | ((record: TopicRecord) => TopicSettingsChange),
+  ): Promise<ClusterRefusal | undefined> {
     return this.onTopic(topic, async (stored) => {
       if (stored.value.change !== undefined) return this.goOn(topic, stored, false);
-      const text = SHAPES.topics.write({ ...stored.value, ...changes });
+      const made = typeof changes === "function" ? changes(stored.value) : changes;
+      const text = SHAPES.topics.write({ ...stored.value, ...made });
       const value = SHAPES.topics.read(text);
       if (value instanceof BadValue) return new ClusterRefusal("invalid", value.message);
       return text === SHAPES.topics.write(stored.value) ? "done" : this.replace(topic, stored, value);

@@ -179,6 +179,27 @@ describeUnless(missing("etcd"))("topics of a cluster, at lookup servers", () => 
     expect((await get<{ topics?: object[] }>("/cluster/topics?topic=lone")).topics).toBeUndefined();
   });
 
+  test("channels that are made or removed at once are all noted, so that partitions that are made later have them", async () => {
+    using broker = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response() });
+    const D = "dddd000000000004";
+    await brokers.put(D, "127.0.0.1", { http: `127.0.0.1:${broker.port}` });
+    const record = { uid: D, partitions: 1, replicas: 1, minInSync: 1, ordered: false, durability: "write", retentionMs: 0 } as const;
+    const partition = { uid: D, prefix: 9_001, replicas: [D], leader: D, epoch: 1, inSync: [D] };
+    await brokers.set({
+      [KEYS.topic("channels")]: SHAPES.topics.write({ ...record, retentionBytes: 0, channels: ["old"], paused: false }),
+      [KEYS.partition("channels", 0)]: SHAPES.partitions.write(partition),
+    });
+    await until("it is known", async () => (await producers("channels"))?.join() === "127.0.0.1");
+    const names = Array.from({ length: 8 }, (_, i) => `c${i}`);
+    const calls = ["delete?channel=old", ...names.map((name) => `create?channel=${name}`)];
+    expect(await Promise.all(calls.map((path) => post(`/channel/${path}&topic=channels&partition=**`)))).toEqual(calls.map(() => "200"));
+    // The server that was asked would know them in any case.
+    const noted = async () => (await get<{ channels: string[] }>("/channels?topic=channels", other)).channels.sort();
+    await until("the other one knows the last one", async () => (await noted()).length === names.length);
+    expect(await noted()).toEqual(names);
+    await brokers.remove(D);
+  });
+
   test("a topic that is being made is told to nobody, and its call says what is missing", async () => {
     const change = { kind: "create", partitions: 1, firstPrefix: 9_000 } as const;
     const record = { uid: A, partitions: 1, replicas: 1, minInSync: 1, ordered: false, durability: "write", retentionMs: 0 } as const;

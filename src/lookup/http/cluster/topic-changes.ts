@@ -85,10 +85,13 @@ export async function deleteInCluster(call: LookupCall, cluster: ClusterTopics, 
 
 /** Notes which channels a topic of the cluster has, so that partitions that are made later have them, too. */
 export async function noteChannel(cluster: ClusterTopics, name: string, channel: string, isThere: boolean): Promise<void> {
-  const known = cluster.member.view.topics.get(name)?.value.channels ?? [];
-  if (known.includes(channel) === isThere) return;
-  const channels = isThere ? [...known, channel] : known.filter((one) => one !== channel);
-  acceptTopic(await cluster.member.topics.change(name, { channels }));
+  const { topics } = cluster.member;
+  acceptTopic(
+    await topics.change(name, ({ channels: known }) => {
+      if (known.includes(channel) === isThere) return {};
+      return { channels: isThere ? [...known, channel] : known.filter((one) => one !== channel) };
+    }),
+  );
 }
 
 /** The brokers that lead partitions of a topic, and others that have registered it: whom a change of its channels is told. */
