@@ -1,6 +1,6 @@
 import type { Clock } from "../../base/clock.ts";
 import { isValidName } from "../../frame/names.ts";
-import type { Etcd, EtcdCompare, EtcdEntry, EtcdOperation } from "../etcd/etcd.ts";
+import type { Etcd, EtcdCompare, EtcdEntry, EtcdOperation, EtcdTransaction } from "../etcd/etcd.ts";
 import { MAX_TXN_OPERATIONS } from "../etcd/etcd.ts";
 import { EtcdError } from "../etcd/etcd-error.ts";
 import type { ClusterView } from "../state/cluster-view.ts";
@@ -62,6 +62,8 @@ type Step = "done" | "again" | Overtaken | ClusterRefusal;
 export class TopicChanges {
   /** The last of those who make partitions here: two at a time would only be in each other's way. */
   private lastMaking: Promise<unknown> = Promise.resolve();
+  /** Why etcd did not do what it was asked last; undefined: it did, or said that the conditions do not hold. */
+  private trouble: EtcdError | undefined;
 
   constructor(
     private readonly etcd: Etcd,
@@ -161,7 +163,7 @@ export class TopicChanges {
     const isAtOnce = count <= PARTITIONS_PER_TXN;
     const change = { kind: from === 0 ? "create" : "expand", partitions, firstPrefix: nextPrefix } as const;
     const put = isAtOnce ? record : { ...record, partitions: from || partitions, change };
-    const result = await this.etcd.txn(
+    const result = await this.ask(
       [
         { key: this.keys.topic(topic), modRevision: stored?.modRevision ?? 0 },
         { key: this.keys.prefixes, modRevision: prefixesRevision },
@@ -307,15 +309,20 @@ export class TopicChanges {
       const result = await step(known);
       if (result === "done") return undefined;
       if (result instanceof ClusterRefusal) return result;
-      if (this.clock.steadyMs() > untilMs) return new ClusterRefusal("unknown-outcome", "etcd did not answer in time; it may yet happen");
+      if (this.clock.steadyMs() > untilMs) return this.unfinished();
       known = result instanceof Overtaken ? result.found : undefined;
       if (known === undefined) await new Promise<void>((resolve) => this.clock.callAfter(AGAIN_MS * this.random(), resolve));
     }
   }
 
+  private unfinished(): ClusterRefusal {
+    const why = this.trouble?.message ?? "others change the same";
+    return new ClusterRefusal("unknown-outcome", `it was not done within ${LIMIT_MS / 1_000} s, and may yet happen: ${why}`);
+  }
+
   /** @returns undefined if etcd cannot be read now */
   private async read(topic: string): Promise<Found | ClusterRefusal | undefined> {
-    const result = await this.etcd.txn([], this.keysOf(topic));
+    const result = await this.ask([], this.keysOf(topic));
     return result instanceof EtcdError ? undefined : this.foundIn(topic, result.entries);
   }
 
@@ -357,8 +364,14 @@ export class TopicChanges {
 
   /** @returns whether it was surely done */
   private async txn(conditions: readonly EtcdCompare[], operations: readonly EtcdOperation[]): Promise<boolean> {
-    const result = await this.etcd.txn(conditions, operations);
+    const result = await this.ask(conditions, operations);
     return !(result instanceof EtcdError) && result.succeeded;
+  }
+
+  private async ask(...transaction: Parameters<Etcd["txn"]>): Promise<EtcdTransaction | EtcdError> {
+    const result = await this.etcd.txn(...transaction);
+    this.trouble = result instanceof EtcdError ? result : undefined;
+    return result;
   }
 
   private newUid(): string {

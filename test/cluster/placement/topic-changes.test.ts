@@ -136,6 +136,23 @@ test("a topic is made, expanded, set and removed; keys stay on the partitions th
   checkHistory(world);
 });
 
+test("what etcd refuses until the time is over is told with etcd's reason", () => {
+  const { world, lookup } = worldOf(6, 3);
+  world.time.settle(lookup.changes.create("t", settings(1, 1)));
+  world.etcd.setDown(true);
+  for (const call of [
+    lookup.changes.create("u", settings(1, 1)),
+    lookup.changes.change("t", { paused: true }),
+    lookup.changes.remove("t"),
+  ]) {
+    const refusal = world.time.settle(call);
+    expect([refusal?.reason, refusal?.message]).toEqual([
+      "unknown-outcome",
+      expect.stringMatching(/^it was not done within 10 s, and may yet happen: etcd/),
+    ]);
+  }
+});
+
 test("a topic of a thousand partitions takes nine transactions, and nobody takes it for whole before the last", () => {
   const { world, lookup } = worldOf(2, 5);
   expect(world.time.settle(lookup.changes.create("t", settings(1_000, 3)))).toBeUndefined();
