@@ -43,9 +43,12 @@ export async function createInCluster(call: LookupCall, cluster: ClusterTopics, 
   if (refusal?.reason === "topic-exists") {
     await untilKnown(cluster, name);
     checkSame(member.view.topics.get(name)?.value, wanted, call);
-  } else acceptTopic(refusal);
-  if (refusal === undefined) warnOfFew(call.lookup.logger, name, replicas, member.options.minInSync);
-  call.lookup.logger.info(`TOPIC(${name}): ${partitions} partitions with ${replicas} replicas in the cluster`, call.about({ topic: name }));
+  } else {
+    const { logger } = call.lookup;
+    acceptTopic(refusal);
+    logger.info(`TOPIC(${name}): ${partitions} partitions with ${replicas} replicas in the cluster`, call.about({ topic: name }));
+    warnOfFew(logger, name, replicas, member.options.minInSync);
+  }
   await untilLed(cluster, name, refusal === undefined ? partitions : 0);
   return empty();
 }
