@@ -35,7 +35,7 @@ describeUnless(missing("etcd"))("lookup servers with etcd", () => {
   const post = async (path: string, lookup = lookups.at(-1) as Running) => {
     const answer = await lookup.http("POST", path);
     const body = await answer.text();
-    return `${answer.status} ${body === "" ? "" : (JSON.parse(body) as { message: string }).message}`.trim();
+    return `${answer.status} ${body === "" ? "" : ((JSON.parse(body) as { message?: string }).message ?? "")}`.trim();
   };
   const broker = (uid: string, host: string): Promise<unknown> => {
     const nothing = { disk: { sizeBytes: 0, freeBytes: 0 }, load: { inBytesPerSecond: 0, outBytesPerSecond: 0, storedBytes: 0 } };
