@@ -21,6 +21,8 @@ export interface RepairedReplica {
   readonly isLeading: boolean;
   /** The log has nothing but what the leader of the epoch has. */
   readonly isAgreed: boolean;
+  /** What is not below it others may be about to get. */
+  readonly highWatermark: number;
   /** Who may have what is damaged here, those first who should: the leader, or its followers. */
   readonly sources: readonly string[];
   /** What was known to be damaged is mended, or lost. */
@@ -52,8 +54,8 @@ export class PartitionRepair implements Mender {
   /** Where something is damaged that is not looked at yet. */
   private readonly queue: number[] = [];
   private work: Work | undefined;
-  /** Nobody has these. */
-  private readonly lost: DamagedRange[] = [];
+  /** Nobody has these. What was looked for above the high watermark is looked for again below it. */
+  private lost: (DamagedRange & { readonly isEarly: boolean })[] = [];
   private isAsked = false;
   private restUntilMs = Number.NEGATIVE_INFINITY;
   /** Damage that the start has found is not mended yet. */
@@ -96,6 +98,8 @@ export class PartitionRepair implements Mender {
   /** The replica has another role, or another leader. */
   reset(): void {
     this.endWork();
+    // Other messages may get these sequences.
+    this.lost = this.lost.filter(({ isEarly }) => !isEarly);
     this.isHeldBack = false;
   }
 
@@ -239,7 +243,7 @@ export class PartitionRepair implements Mender {
       `PARTITION(${this.partition.name}): messages ${range.from} to ${range.to - 1} are damaged (${range.problem}), and no other replica has ` +
         "them; what cannot be read of them is lost, and skipped",
     );
-    this.lost.push(range);
+    this.lost.push({ ...range, isEarly: range.to > this.replica.highWatermark });
     mending.abandon();
     this.work = undefined;
     this.goOnLater();
@@ -251,7 +255,7 @@ export class PartitionRepair implements Mender {
     this.work = undefined;
     if (start < range.to) return this.replica.onRemoved(start);
     this.parts.logger.info(`PARTITION(${this.partition.name}): nobody needs messages ${range.from} to ${range.to - 1} any more`);
-    this.lost.push(range);
+    this.lost.push({ ...range, isEarly: false });
   }
 
   private endWork(): void {
@@ -274,6 +278,8 @@ export class PartitionRepair implements Mender {
   }
 
   private isLost(from: number, to: number): boolean {
+    const { highWatermark } = this.replica;
+    if (this.lost.some((range) => range.isEarly && range.to <= highWatermark)) this.lost = this.lost.filter(({ isEarly }) => !isEarly);
     return this.lost.some((range) => from >= range.from && to <= range.to);
   }
 

@@ -1,14 +1,15 @@
-import { UnreadableFile } from "../../broker/storage/disk/unreadable-file.ts";
+import { type CommitFrame, CommitFrames } from "./commit-frames.ts";
 import { FollowerProgress } from "./follower-progress.ts";
+import { HandOver } from "./hand-over.ts";
 import { InSyncSet } from "./in-sync-set.ts";
 import { OrderRight } from "./order-right.ts";
 import { partAt } from "./parting.ts";
 import type { Peer } from "./peer.ts";
-import { bytesPerMessage, type ReplicaLog } from "./replica-log.ts";
+import { bytesPerMessage } from "./replica-log.ts";
 import type { PartitionParts, ReplicationParts, StoredRecord } from "./replica-parts.ts";
-import type { FollowerStatus } from "./replica-status.ts";
+import { type FollowerStatus, followerStatus } from "./replica-status.ts";
 import { type Counted, StateLeader } from "./state/state-leader.ts";
-import { encodeFrame, type Follow, type ReplicaEnd } from "./wire.ts";
+import type { Follow, ReplicaEnd } from "./wire.ts";
 
 /** The most bytes of commits in one frame, but for a single commit that has more. */
 const RUN_BYTES = 1024 * 1024;
@@ -17,15 +18,6 @@ const CATCH_UP_RUN_BYTES = 64 * 1024;
 /** How much may be under way to one follower: to one that catches up a frame, so that a connection is not full of old messages. */
 const WINDOW_BYTES = 8 * 1024 * 1024;
 const CATCH_UP_WINDOW_BYTES = 1;
-
-/** Another replica is to lead: publishes wait until it has everything, and until etcd has its answer. */
-interface HandOver {
-  readonly to: string;
-  readonly untilMs: number;
-  isAsked: boolean;
-  /** @param failure undefined: the other one leads */
-  readonly done: (failure: Error | undefined) => void;
-}
 
 /**
  * This broker leads a partition in one epoch: it sends its commits to the followers, knows what each of them has, and says up to where
@@ -46,11 +38,12 @@ export class Leader implements Counted {
   /** The log's end when it was last told to have grown. */
   private grownTo: number;
   private isOver = false;
-  private handOver: HandOver | undefined;
+  private readonly handOver: HandOver;
   /** A follower that is about to join: the watermark waits for it a moment, or it would never come up under load. */
   private joiner: { follower: FollowerProgress; untilMs: number } | undefined;
-  /** The last frame of commits, as all followers that keep up get the same one. */
-  private lastFrame: { from: number; end: number; mark: number; bytes: number; frame: Buffer } | undefined;
+  private readonly frames: CommitFrames;
+  /** Alone in sync, this broker acknowledges nothing from here on: nobody has these messages any more. */
+  private lostFrom = Number.POSITIVE_INFINITY;
 
   /**
    * @param highWatermark below it everything was acknowledged in earlier epochs; there may be more
@@ -67,11 +60,13 @@ export class Leader implements Counted {
     onRecord: (stored: StoredRecord) => void,
   ) {
     this.order = new OrderRight(parts.clock, former);
+    this.frames = new CommitFrames(parts, partition, epoch);
     this.firstSequence = this.grownTo = partition.log.end;
     this.inSync = new InSyncSet(partition.key, stored, parts.writer, (newer) => {
       if (newer !== undefined) onRecord(newer);
       if (!this.isOver) this.review();
     });
+    this.handOver = new HandOver(this.inSync, parts.counts);
     for (const uid of stored.value.replicas) if (uid !== parts.uid) this.followers.set(uid, new FollowerProgress(uid, this.nowMs));
     this.state = new StateLeader(epoch, parts, partition, this);
     this.state.setFollowers(this.followers.keys());
@@ -82,12 +77,12 @@ export class Leader implements Counted {
 
   /** Another replica is about to lead. */
   get isHandingOver(): boolean {
-    return this.handOver !== undefined;
+    return this.handOver.to !== undefined;
   }
 
   /** Whether messages of an ordered partition may be handed out. */
   get mayHandOut(): boolean {
-    return !this.isOver && this.handOver?.isAsked !== true && this.order.holds;
+    return !this.isOver && !this.handOver.isAsked && this.order.holds;
   }
 
   /** Etcd had this broker as the leader. */
@@ -105,7 +100,7 @@ export class Leader implements Counted {
 
   /** Why nothing may be published; undefined: it may. */
   get refusal(): string | undefined {
-    if (this.handOver !== undefined) return "the partition gets another leader";
+    if (this.isHandingOver) return "the partition gets another leader";
     const { length } = this.inSync.members;
     const { minInSync } = this.partition.host;
     return length < minInSync ? `${length} of ${minInSync} replicas are in sync` : undefined;
@@ -115,7 +110,7 @@ export class Leader implements Counted {
   stop(): void {
     this.isOver = true;
     this.state.stop();
-    this.endHandOver(this.handOver?.isAsked ? undefined : new Error("another broker took over"));
+    this.handOver.end(this.handOver.isAsked ? undefined : new Error("another broker took over"));
   }
 
   // ---- what happens
@@ -147,7 +142,7 @@ export class Leader implements Counted {
       this.sendTo(follower);
     }
     this.grownTo = log.end;
-    this.lastFrame = undefined;
+    this.frames.forget();
     this.advance();
   }
 
@@ -188,7 +183,7 @@ export class Leader implements Counted {
   review(): void {
     this.dropJoiner();
     for (const follower of this.followers.values()) this.sendTo(follower);
-    this.lastFrame = undefined;
+    this.frames.forget();
     this.state.review();
     this.advance();
     this.reviewOrder();
@@ -219,39 +214,41 @@ export class Leader implements Counted {
 
   /** Has another replica lead. It must be in sync. @param limitMs how long publishes may wait until it has everything */
   handTo(to: string, limitMs: number, done: (failure: Error | undefined) => void): void {
-    if (this.handOver !== undefined) return done(new Error("another hand-over is under way"));
-    this.handOver = { to, untilMs: this.nowMs + limitMs, isAsked: false, done };
+    if (this.isHandingOver) return done(new Error("another hand-over is under way"));
+    this.handOver.begin(to, this.nowMs + limitMs, done);
     this.partition.host.onHandOver?.();
     this.reviewHandOver();
   }
 
   /** The follower that would need the least to lead; undefined: none is in sync. */
   get successor(): string | undefined {
-    const candidates = [...this.followers.values()].filter(({ uid, isFollowing }) => isFollowing && this.inSync.has(uid));
+    return this.successorBelow(Number.POSITIVE_INFINITY);
+  }
+
+  /** The one that has the most, without what is from `end` on. */
+  private successorBelow(end: number): string | undefined {
+    const mayLead = (one: FollowerProgress) => one.isFollowing && this.inSync.has(one.uid) && this.endOf(one) < end;
+    const candidates = [...this.followers.values()].filter(mayLead);
     candidates.sort((one, other) => this.endOf(other) - this.endOf(one));
     return candidates[0]?.uid;
   }
 
-  private reviewHandOver(): void {
-    const { handOver } = this;
-    if (handOver === undefined || handOver.isAsked || this.inSync.isChanging) return;
-    const follower = this.followers.get(handOver.to);
-    if (follower === undefined || !this.inSync.has(handOver.to)) return this.endHandOver(new Error("it is not in sync"));
-    const hasAll = this.endOf(follower) === this.log.end && this.state.isComplete(follower.uid);
-    if (hasAll && this.highWatermark === this.log.end) {
-      handOver.isAsked = true;
-      // If etcd has taken it, the newer record has stopped this leader before.
-      this.inSync.handTo(handOver.to, () => this.endHandOver(new Error("etcd did not take it")));
-    } else if (this.nowMs > handOver.untilMs) this.endHandOver(new Error("it did not catch up in time"));
+  /** Has a replica in sync lead whatever it lacks: what is not on all of them is not acknowledged. It may be this one, in another epoch. */
+  private resignTo(to: string, why: string): void {
+    if (this.isHandingOver || this.inSync.isChanging) return;
+    this.parts.errors.error(`PARTITION(${this.partition.name}): ${to === this.parts.uid ? "leads anew" : "leads no more"}: ${why}`);
+    this.handOver.begin(to, this.nowMs, () => {});
+    this.handOver.ask();
   }
 
-  private endHandOver(failure: Error | undefined): void {
+  private reviewHandOver(): void {
     const { handOver } = this;
-    if (handOver === undefined) return;
-    this.handOver = undefined;
-    if (failure === undefined) this.parts.counts.handOvers++;
-    else this.parts.counts.failedHandOvers++;
-    handOver.done(failure);
+    if (handOver.to === undefined || handOver.isAsked || this.inSync.isChanging) return;
+    const follower = this.followers.get(handOver.to);
+    if (follower === undefined || !this.inSync.has(handOver.to)) return handOver.end(new Error("it is not in sync"));
+    const hasAll = this.endOf(follower) === this.log.end && this.state.isComplete(follower.uid);
+    if (hasAll && this.highWatermark === this.log.end) handOver.ask();
+    else if (this.nowMs > handOver.untilMs) handOver.end(new Error("it did not catch up in time"));
   }
 
   // ---- the watermark
@@ -288,7 +285,7 @@ export class Leader implements Counted {
   }
 
   private endOfMember(uid: string): number {
-    if (uid === this.parts.uid) return this.isSynced ? this.log.synced : this.log.end;
+    if (uid === this.parts.uid) return Math.min(this.lostFrom, this.isSynced ? this.log.synced : this.log.end);
     const follower = this.followers.get(uid);
     return follower === undefined ? -1 : this.endOf(follower);
   }
@@ -332,23 +329,10 @@ export class Leader implements Counted {
   }
 
   followerStatuses(): FollowerStatus[] {
-    const { log, inSync, nowMs } = this;
-    return [...this.followers.values()].map((follower) => {
-      const { uid, isFollowing, sent, inFlightBytes } = follower;
-      const end = this.endOf(follower);
-      const isKnown = end >= 0;
-      // One that has told nothing yet lacks at least what came since this leader began.
-      const has = isKnown ? end : Math.min(this.firstSequence, log.end);
-      return {
-        uid,
-        isInSync: inSync.has(uid),
-        isFollowing,
-        end: isKnown ? end : undefined,
-        lagMessages: Math.max(0, log.end - has),
-        lagBytes: Math.round(inFlightBytes + bytesPerMessage(log) * Math.max(0, log.end - Math.max(sent, has))),
-        lagMs: Math.max(0, follower.behindMs(end, log.end, nowMs)),
-      };
-    });
+    const { log, inSync, nowMs, firstSequence } = this;
+    return [...this.followers.values()].map((one) =>
+      followerStatus(one, this.endOf(one), inSync.has(one.uid), { log, firstSequence, nowMs }),
+    );
   }
 
   // ---- sending
@@ -403,36 +387,31 @@ export class Leader implements Counted {
   /** Followers that catch up may get more. */
   private readonly goOn = (): void => {
     if (!this.isOver) for (const follower of this.followers.values()) this.sendTo(follower);
-    this.lastFrame = undefined;
+    this.frames.forget();
   };
 
-  /** The commits from a sequence on, as a frame; undefined where the log cannot give them. */
-  private frameFrom(from: number, maxBytes: number): { end: number; bytes: number; frame: Buffer } | undefined {
-    const { lastFrame: last, highWatermark: mark } = this;
-    if (last?.from === from && last.mark === mark && last.end === this.log.end) return last;
-    const run = this.commitsFrom(from, maxBytes);
-    if (run === undefined) return undefined;
-    const { number, name } = this.partition;
-    if (run.isGap) {
-      const to = Math.min(run.nextSequence, this.log.end);
-      this.parts.errors.error(`PARTITION(${name}): followers skip messages ${from} to ${to - 1}, which nobody has any more`);
-      return { end: to, bytes: 0, frame: encodeFrame({ kind: "skip", partition: number, epoch: this.epoch, from, to }) };
-    }
-    const { firstSequence, count } = run.commits[run.commits.length - 1];
-    const frame = encodeFrame({ kind: "append", partition: number, epoch: this.epoch, highWatermark: mark, run });
-    this.lastFrame = { from, end: firstSequence + count, mark, bytes: run.bytes.length, frame };
-    return this.lastFrame;
+  /** The next frame of commits for a follower; undefined where the log cannot give one. */
+  private frameFrom(from: number, maxBytes: number): CommitFrame | undefined {
+    const next = this.frames.from(from, maxBytes, this.highWatermark);
+    return next?.isSkip === true && !this.maySkip(next) ? undefined : next;
   }
 
-  /** Where they cannot be read now, or are damaged and read from another replica, followers wait. */
-  private commitsFrom(sequence: number, maxBytes: number): ReturnType<ReplicaLog["commitsFrom"]> {
-    try {
-      return this.log.commitsFrom(sequence, maxBytes);
-    } catch (error) {
-      if (!(error instanceof UnreadableFile)) throw error;
-      this.parts.errors.error(`PARTITION(${this.partition.name}): followers wait: ${error.message}`);
-      return undefined;
+  /**
+   * Nobody has the messages of a frame any more. What is not acknowledged must not be: a replica leads that never had it, and where there is
+   * none in sync this one begins anew, so that nobody waits for it any more.
+   */
+  private maySkip({ from, end }: CommitFrame): boolean {
+    const isAlone = this.inSync.members.length === 1;
+    if (end <= this.highWatermark || (isAlone && end <= this.firstSequence)) {
+      this.parts.errors.error(
+        `PARTITION(${this.partition.name}): followers skip messages ${from} to ${end - 1}, which nobody has any more`,
+      );
+      return true;
     }
+    if (isAlone) this.lostFrom = Math.min(this.lostFrom, from);
+    const next = isAlone ? this.parts.uid : this.successorBelow(end);
+    if (next !== undefined) this.resignTo(next, `messages ${from} to ${end - 1} are damaged, and not on the other replicas`);
+    return false;
   }
 
   private get log() {

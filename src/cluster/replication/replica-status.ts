@@ -1,5 +1,6 @@
 import type { PartitionRecord } from "../state/records.ts";
-import type { Role } from "./replica-log.ts";
+import type { FollowerProgress } from "./follower-progress.ts";
+import { bytesPerMessage, type ReplicaLog, type Role } from "./replica-log.ts";
 
 /** What a leader knows of one follower, for operators. */
 export interface FollowerStatus {
@@ -15,6 +16,32 @@ export interface FollowerStatus {
   readonly lagBytes: number;
   /** For how long it has lacked something. */
   readonly lagMs: number;
+}
+
+/**
+ * @param end what counts of what it has
+ * @param leader its log, the log's end when it began to lead, and the time
+ */
+export function followerStatus(
+  follower: FollowerProgress,
+  end: number,
+  isInSync: boolean,
+  leader: { readonly log: ReplicaLog; readonly firstSequence: number; readonly nowMs: number },
+): FollowerStatus {
+  const { log, firstSequence, nowMs } = leader;
+  const { uid, isFollowing, sent, inFlightBytes } = follower;
+  const isKnown = end >= 0;
+  // One that has told nothing yet lacks at least what came since this leader began.
+  const has = isKnown ? end : Math.min(firstSequence, log.end);
+  return {
+    uid,
+    isInSync,
+    isFollowing,
+    end: isKnown ? end : undefined,
+    lagMessages: Math.max(0, log.end - has),
+    lagBytes: Math.round(inFlightBytes + bytesPerMessage(log) * Math.max(0, log.end - Math.max(sent, has))),
+    lagMs: Math.max(0, follower.behindMs(end, log.end, nowMs)),
+  };
 }
 
 /** What one partition is on this broker, for operators. */

@@ -58,6 +58,9 @@ export class Replica {
       get isAgreed() {
         return replica.role instanceof Leader || replica.role?.isFollowing === true;
       },
+      get highWatermark() {
+        return replica.role?.highWatermark ?? 0;
+      },
       get sources() {
         return replica.sources;
       },

@@ -23,6 +23,7 @@ afterEach(() => {
 /** Replicas of one partition that send frames to each other. The first one leads. */
 class Cluster {
   readonly nodes = new Map<string, Node>();
+  highWatermark = Number.POSITIVE_INFINITY;
 
   constructor(...uids: string[]) {
     for (const uid of uids) this.nodes.set(uid, new Node(this, uid));
@@ -88,6 +89,9 @@ class Node {
       epoch: 1,
       isLeading: cluster.nodes.size === 0 || cluster.leader === uid,
       isAgreed: true,
+      get highWatermark() {
+        return cluster.highWatermark;
+      },
       get sources() {
         return cluster.leader === uid ? [...cluster.nodes.keys()].filter((other) => other !== uid) : [cluster.leader];
       },

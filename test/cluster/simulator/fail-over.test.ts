@@ -65,6 +65,57 @@ test("without etcd publishing goes on while followers answer, and waits when one
   expect(cluster.publishMs()).toBeLessThan(2_500);
 });
 
+/** Whatever a broker publishes is damaged before it is read. */
+function damageWhatIsPublished(broker: SimBroker): void {
+  const { log, disk } = partitionOf(broker);
+  const publish = log.publish.bind(log);
+  log.publish = (messages) => {
+    publish(messages);
+    const last = disk.commits.length - 1;
+    const { bytes } = disk.commits[last];
+    disk.commits[last] = { ...disk.commits[last], was: bytes, bytes: Buffer.from(bytes.map((byte) => ~byte)) };
+  };
+}
+
+test("a leader that cannot read what nobody else has acknowledges none of it, and lets another one lead", () => {
+  const cluster = new ThreeBrokers();
+  cluster.publishMs();
+  const before = cluster.leader as SimBroker;
+  damageWhatIsPublished(before);
+  const outcomes: string[] = [];
+  before.publish("t/0", [1_000_001], (outcome) => outcomes.push(outcome));
+  cluster.until("it is answered", () => outcomes.length > 0);
+  expect(outcomes).toEqual(["unknown"]);
+  expect(cluster.acked).not.toContain(1_000_001);
+  expect(cluster.publishMs()).toBeLessThan(50);
+  expect(cluster.leader).not.toBe(before);
+  cluster.until("all are in sync", () => cluster.inSync.length === UIDS.length);
+  expect(partitionOf(before).disk.hasDamageFrom(0)).toBe(false);
+});
+
+test("a leader alone in sync that cannot read what nobody else has acknowledges none of it, and goes on", () => {
+  const cluster = new ThreeBrokers();
+  const { time } = cluster.world;
+  cluster.publishMs();
+  const leader = cluster.leader as SimBroker;
+  const followers = cluster.brokers.filter((broker) => broker !== leader);
+  for (const { node } of followers) node.pause();
+  damageWhatIsPublished(leader);
+  const outcomes: string[] = [];
+  leader.publish("t/0", [1_000_001], (outcome) => outcomes.push(outcome));
+  cluster.until("it is alone", () => cluster.inSync.length === 1);
+  Reflect.deleteProperty(partitionOf(leader).log, "publish");
+  for (const { node } of followers) {
+    cluster.network.healAll();
+    node.resume();
+  }
+  cluster.until("all are in sync", () => cluster.inSync.length === UIDS.length);
+  expect(outcomes).toEqual(["unknown"]);
+  expect(cluster.acked).not.toContain(1_000_001);
+  time.advance(1_000);
+  expect(cluster.publishMs()).toBeLessThan(50);
+});
+
 test("a process that stood still does not take the others for dead", () => {
   const cluster = new ThreeBrokers();
   cluster.publishMs();
