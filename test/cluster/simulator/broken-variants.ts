@@ -7,6 +7,7 @@ import { Replica } from "../../../src/cluster/replication/replica.ts";
 import { StateLeader } from "../../../src/cluster/replication/state/state-leader.ts";
 import { StateProgress } from "../../../src/cluster/replication/state/state-progress.ts";
 import { RunClaim } from "../../../src/cluster/state/run-claim.ts";
+import type { Odds } from "./cluster-run.ts";
 import { SimBroker } from "./sim-broker.ts";
 import { SimChannel } from "./sim-channel.ts";
 import { SimDisk } from "./sim-disk.ts";
@@ -18,6 +19,8 @@ export interface BrokenVariant {
   readonly prototype: object;
   readonly member: string;
   readonly descriptor: PropertyDescriptor;
+  /** What makes it show sooner. */
+  readonly odds?: Partial<Odds>;
 }
 
 /** The private members that the replacements use. */
@@ -74,9 +77,17 @@ export const BROKEN_VARIANTS: readonly BrokenVariant[] = [
     return this.number;
   }),
   method("a follower joins without the state", StateLeader.prototype, "mayJoin", () => true),
-  getter("a follower is taken to have what its leader has not found out that it lacks", StateProgress.prototype, "isDone", function () {
-    return this.values.size + this.channels.size + this.removed.size === 0;
-  }),
+  {
+    ...getter(
+      "a follower is taken to have what its leader has not found out that it lacks",
+      StateProgress.prototype,
+      "isDone",
+      function () {
+        return this.values.size + this.channels.size + this.removed.size === 0;
+      },
+    ),
+    odds: { reset: 0.005 },
+  },
   method("a follower joins before it has caught up", Leader.prototype, "admit", function (follower: FollowerProgress) {
     if (this.inSync.isChanging || this.inSync.has(follower.uid) || !follower.isFollowing) return;
     this.inSync.change([...this.inSync.members, follower.uid]);
@@ -89,9 +100,15 @@ export const BROKEN_VARIANTS: readonly BrokenVariant[] = [
       return partition.replicas.includes(this.move.to);
     },
   ),
-  method("a replica is removed while others lag behind", PartitionMove.prototype, "mayDrop", () => true),
+  {
+    ...method("a replica is removed while others lag behind", PartitionMove.prototype, "mayDrop", () => true),
+    odds: { request: 0.5 },
+  },
   method("a leader does not know the keys of publishes before it led", SimPartition.prototype, "takeKeys", () => {}),
-  getter("a leader that is cut off goes on with an ordered partition", Leader.prototype, "mayHandOut", () => true),
+  {
+    ...getter("a leader that is cut off goes on with an ordered partition", Leader.prototype, "mayHandOut", () => true),
+    odds: { ordered: 1 },
+  },
   method("a new leader of an ordered partition does not wait for the one before", OrderRight.prototype, "waitFrom", () => 0),
   method("an ordered partition goes on before replicas know what is finished", SimChannel.prototype, "waitsForReplicas", () => false),
   getter("a leader delivers what is not released", SimChannel.prototype, "deliverable", function () {

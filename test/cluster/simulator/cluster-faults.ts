@@ -39,6 +39,7 @@ export class ClusterFaults {
         reset: random.pick([0, 0, 0.005]),
       };
     }
+    network.faults = { ...network.faults, reset: Math.max(network.faults.reset, this.run.odds.reset) };
     if (random.chance(0.3)) for (const { dataPath } of machines.all) dataPath.faults.failure = 0.01;
   }
 

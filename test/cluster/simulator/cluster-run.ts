@@ -20,6 +20,18 @@ const TURN_MS = 50;
 const TURNS_PER_REMOVAL = 200;
 const TOPICS = ["t", "u"];
 
+/** Probabilities. */
+export interface Odds {
+  /** That a topic is ordered. */
+  readonly ordered: number;
+  /** That operators ask for something, instead of a fault. */
+  readonly request: number;
+  /** That a connection is reset when something is sent, at least. */
+  readonly reset: number;
+}
+
+const ODDS: Odds = { ordered: 0.4, request: 0.2, reset: 0 };
+
 /** One schedule: a whole cluster with its clients and operators, and faults of all kinds, from one seed. */
 export class ClusterRun {
   readonly world: SimWorld;
@@ -31,7 +43,11 @@ export class ClusterRun {
   lookups: SimLookup[] = [];
   private started = 0;
 
-  constructor(seed: number) {
+  readonly odds: Odds;
+
+  /** @param odds those that are not the usual ones */
+  constructor(seed: number, odds: Partial<Odds> = {}) {
+    this.odds = { ...ODDS, ...odds };
     this.world = new SimWorld(seed);
     const { random, network } = this.world;
     this.machines = new Machines(this.world, random.pick([1, 20, 300]));
@@ -63,7 +79,7 @@ export class ClusterRun {
     while (time.nowMs < untilMs) {
       time.advance(random.int(10, random.pick([100, 1_500])));
       this.checks.throwIfViolated();
-      if (random.chance(0.2)) this.faults.operate();
+      if (random.chance(this.odds.request)) this.faults.operate();
       else this.faults.strike();
     }
     this.heal();
@@ -79,7 +95,7 @@ export class ClusterRun {
     const replicas = random.int(1, Math.min(5, this.machines.all.length));
     const minInSync = random.pick([Math.floor(replicas / 2) + 1, Math.floor(replicas / 2) + 1, 1]);
     const durability = random.pick(["write", "fsync"] as const);
-    const ordered = random.chance(0.4);
+    const ordered = random.chance(this.odds.ordered);
     const settings = { ...SETTINGS, partitions, replicas, minInSync, durability, ordered };
     const refusal = time.settle(this.lookups[0].topics.create(topic, settings));
     if (refusal !== undefined) throw refusal;

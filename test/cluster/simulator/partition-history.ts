@@ -144,7 +144,7 @@ export class PartitionHistory {
     if (disk === undefined) return this.released.length > 0 ? "has nothing" : undefined;
     for (let i = Math.max(disk.start, this.removedBelow); i < this.released.length; i++)
       if (disk.writtenAt(i) !== this.released[i]) return `does not have ${i} of ${this.released.length}`;
-    return undefined;
+    return this.state.lackOf(disk.state.now);
   }
 
   /** All of a data path's logs of the partition: also those that were removed. */
