@@ -91,12 +91,17 @@ export class ReplicatedPartition implements Replicated {
     this.parts.acks.requestSync();
   }
 
-  /** Refuses the publishes that wait, and those that are not committed yet, until accept(). They may be in the log, and on some replicas. */
+  /** Another broker leads: refuses all that waits, and the publishes that are not committed yet, until accept(). See refusePublishes(). */
   refuse(failure: Error): void {
+    this.refusePublishes(failure);
+    this.state?.end(failure);
+  }
+
+  /** Refuses the publishes that wait, and those that are not committed yet, until accept(). They may be in the log, and on some replicas. */
+  refusePublishes(failure: Error): void {
     this.replicaFailure = failure;
     this.parts.acks.replicasRefuse(this, failure);
     if (this.state !== undefined) this.parts.acks.replicasRefuse(this.state, failure);
-    this.state?.end(failure);
     this.parts.turn.schedule();
   }
 

@@ -181,6 +181,13 @@ export class MemberPartition implements ReplicaHost {
     this.parts.broker.turn.schedule();
   }
 
+  onStall(reason: string | undefined): void {
+    const { replicated } = this;
+    if (!replicated.leads) return;
+    if (reason === undefined) replicated.accept();
+    else replicated.refusePublishes(new PublishError(`${reason}; whether the message is delivered later is not known`));
+  }
+
   onHighWatermark(sequence: number): void {
     this.replicated.release(sequence);
   }

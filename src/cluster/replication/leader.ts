@@ -8,6 +8,7 @@ import type { Peer } from "./peer.ts";
 import { bytesPerMessage } from "./replica-log.ts";
 import type { PartitionParts, ReplicationParts, StoredRecord } from "./replica-parts.ts";
 import { type FollowerStatus, followerStatus } from "./replica-status.ts";
+import { Stall } from "./stall.ts";
 import { type Counted, StateLeader } from "./state/state-leader.ts";
 import type { Follow, ReplicaEnd } from "./wire.ts";
 
@@ -42,6 +43,7 @@ export class Leader implements Counted {
   /** A follower that is about to join: the watermark waits for it a moment, or it would never come up under load. */
   private joiner: { follower: FollowerProgress; untilMs: number } | undefined;
   private readonly frames: CommitFrames;
+  private readonly stall: Stall;
   /** Alone in sync, this broker acknowledges nothing from here on: nobody has these messages any more. */
   private lostFrom = Number.POSITIVE_INFINITY;
 
@@ -61,6 +63,7 @@ export class Leader implements Counted {
   ) {
     this.order = new OrderRight(parts.clock, former);
     this.frames = new CommitFrames(parts, partition, epoch);
+    this.stall = new Stall(parts.settings.lagMs, partition.host);
     this.firstSequence = this.grownTo = partition.log.end;
     this.inSync = new InSyncSet(partition.key, stored, parts.writer, (newer) => {
       if (newer !== undefined) onRecord(newer);
@@ -103,7 +106,7 @@ export class Leader implements Counted {
     if (this.isHandingOver) return "the partition gets another leader";
     const { length } = this.inSync.members;
     const { minInSync } = this.partition.host;
-    return length < minInSync ? `${length} of ${minInSync} replicas are in sync` : undefined;
+    return length < minInSync ? `${length} of ${minInSync} replicas are in sync` : this.stall.reason;
   }
 
   /** Another broker leads, or none: this one says nothing about the partition any more. */
@@ -188,6 +191,7 @@ export class Leader implements Counted {
     this.advance();
     this.reviewOrder();
     this.reviewHandOver();
+    this.stall.look(this.missing, this.nowMs);
     if (this.inSync.isChanging) return;
     const { members } = this.inSync;
     const staying = members.filter((uid) => !this.mustLeave(uid));
@@ -208,6 +212,7 @@ export class Leader implements Counted {
   forgiveSilence(nowMs: number): void {
     for (const follower of this.followers.values()) follower.waitAnew(nowMs);
     this.state.forgiveSilence(nowMs);
+    this.stall.waitAnew(nowMs);
   }
 
   // ---- handing over
@@ -282,6 +287,13 @@ export class Leader implements Counted {
   /** A leader alone in its set is not held up by anybody who would know of another leader: its lease has to hold. */
   private get mayGoAlone(): boolean {
     return this.inSync.members.length > 1 || this.parts.lease.holds;
+  }
+
+  /** What publishes wait for that should have come; undefined: nothing. */
+  private get missing(): string | undefined {
+    if (!this.mayGoAlone) return "etcd does not answer, and no other replica is in sync";
+    const isHeldUp = this.inSync.members.some((uid) => this.mustLeave(uid));
+    return isHeldUp ? "a replica in sync does not answer, and etcd has not agreed to go on without it" : undefined;
   }
 
   private endOfMember(uid: string): number {

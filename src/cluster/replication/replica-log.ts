@@ -71,6 +71,12 @@ export interface ReplicaHost {
   onRole(role: Role): void;
   /** What is below this sequence may be acknowledged and delivered. It only grows, but for a new leader it may begin lower. */
   onHighWatermark(sequence: number): void;
+  /**
+   * Publishes wait for something that does not come: those that wait are to be refused, though they may be there later.
+   *
+   * @param reason undefined: it goes on
+   */
+  onStall?(reason: string | undefined): void;
   /** Another replica is to lead: what it needs of the state is to be changed now. */
   onHandOver?(): void;
   /** More changes of the state are on all replicas that count. */

@@ -58,3 +58,25 @@ test("a leader that cannot take up its channels serves nothing, and tries again"
   expect([member.replicated.leads, partition.serving, [...topic.channels.keys()]]).toEqual([true, true, ["c"]]);
   expect(topic.channel("c").partitions[0]?.floor).toBe(0);
 });
+
+test("publishes that wait for what does not come are refused, as it is not known whether they will be there, until it goes on", async () => {
+  const { timed, broker, clock, parts, errors } = open();
+  const { topic } = timed;
+  const [partition] = topic.partitions;
+  const memories = new ReplicaMemories(broker.metadata, clock, errors);
+  const memory = memories.of({ topicId: partition.id, uid: "t", epoch: 1, isWhole: true });
+  const member = new MemberPartition(parts, partition, memory, () => {});
+  member.onRole({ name: "leader", epoch: 2 });
+  const first = timed.publish("1").catch((error: Error) => error.message);
+  clock.advance(1_000);
+  member.onStall("a replica does not answer");
+  clock.advance(0);
+  expect(await first).toBe("a replica does not answer; whether the message is delivered later is not known");
+  member.onStall(undefined);
+  const second = timed.publish("2");
+  clock.advance(0);
+  member.onHighWatermark(partition.log.committedNext);
+  clock.advance(0);
+  await second;
+  expect(partition.releasable).toBe(2);
+});

@@ -51,17 +51,49 @@ test("a hand-over takes a moment, and nobody leaves the in-sync set", () => {
   expect(cluster.inSync.length).toBe(UIDS.length);
 });
 
-test("without etcd publishing goes on while followers answer, and waits when one does not", () => {
+test("without etcd publishing goes on while followers answer, and is refused after a while when one does not", () => {
   const cluster = new ThreeBrokers();
-  cluster.world.etcd.setDown(true);
-  cluster.world.time.advance(5_000);
+  const { world, network } = cluster;
+  const { time } = world;
+  world.etcd.setDown(true);
+  time.advance(5_000);
   expect(cluster.publishMs()).toBeLessThan(10);
+  const leader = cluster.leader as SimBroker;
   const follower = cluster.brokers.find((broker) => partitionOf(broker).role.name === "follower") as SimBroker;
   // What is under way is acknowledged before.
-  cluster.world.time.advance(100);
-  cluster.network.end(follower.node);
+  time.advance(100);
+  network.end(follower.node);
+  const startMs = time.nowMs;
+  const outcomes: string[] = [];
+  leader.publish("t/0", [1_000_001], (outcome) => outcomes.push(outcome));
   expect(() => cluster.publishMs()).toThrow("nothing is acknowledged");
-  cluster.world.etcd.setDown(false);
+  cluster.until("it is answered", () => outcomes.length > 0);
+  expect(time.nowMs - startMs).toBeLessThan(4_500);
+  // It may be there later.
+  expect(outcomes).toEqual(["unknown"]);
+  leader.publish("t/0", [1_000_003], (outcome) => outcomes.push(outcome));
+  expect(outcomes).toEqual(["unknown", "refused"]);
+  expect(partitionOf(leader).replica.refusal).toContain("a replica in sync does not answer");
+  world.etcd.setDown(false);
+  expect(cluster.publishMs()).toBeLessThan(2_500);
+  expect(partitionOf(leader).replica.refusal).toBeUndefined();
+});
+
+test("a leader alone in sync refuses publishes a while after its lease has ended, and goes on with etcd", () => {
+  const cluster = new ThreeBrokers(() => {}, "write", 1);
+  const { world, network } = cluster;
+  cluster.publishMs();
+  const leader = cluster.leader as SimBroker;
+  for (const broker of cluster.brokers) if (broker !== leader) network.end(broker.node);
+  cluster.until("it is alone", () => cluster.inSync.length === 1);
+  expect(cluster.publishMs()).toBeLessThan(10);
+  world.etcd.setDown(true);
+  world.time.advance(4_000);
+  const outcomes: string[] = [];
+  leader.publish("t/0", [1_000_001], (outcome) => outcomes.push(outcome));
+  cluster.until("it is answered", () => outcomes.length > 0);
+  expect(outcomes).toEqual(["unknown"]);
+  world.etcd.setDown(false);
   expect(cluster.publishMs()).toBeLessThan(2_500);
 });
 

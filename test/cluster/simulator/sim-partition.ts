@@ -159,6 +159,10 @@ export class SimPartition implements ReplicaHost {
     this.channel?.pump();
   }
 
+  onStall(reason: string | undefined): void {
+    if (reason !== undefined) this.endPending();
+  }
+
   /** What a former leader did not acknowledge it will not. */
   private endPending(): void {
     const { pending } = this;

@@ -19,9 +19,9 @@ export class ThreeBrokers implements BrokerWatch {
   private published = 0;
 
   /** @param onMade called before they have anything */
-  constructor(onMade: (cluster: ThreeBrokers) => void = () => {}, durability: "write" | "fsync" = "write") {
+  constructor(onMade: (cluster: ThreeBrokers) => void = () => {}, durability: "write" | "fsync" = "write", minInSync = 2) {
     const { world, network } = this;
-    const topic = { ...SETTINGS, durability, uid: TOPIC_UID, partitions: 1, replicas: 3, minInSync: 2 };
+    const topic = { ...SETTINGS, durability, uid: TOPIC_UID, partitions: 1, replicas: 3, minInSync };
     const record = { uid: TOPIC_UID, prefix: PREFIX, replicas: UIDS, leader: "", epoch: 0, inSync: UIDS };
     const puts = [
       { put: KEYS.topic("t"), value: SHAPES.topics.write(topic) },
