@@ -18,7 +18,7 @@ export class PlacementRequests {
   /** Has a broker drained, alive or not. How far that is, its record in `view.removals` says. @param uid of its data path */
   async removeBroker(uid: string): Promise<ClusterRefusal | undefined> {
     const partitions = [...this.view.partitions.values()].filter(({ value }) => value.replicas.includes(uid)).length;
-    const isKnown = partitions > 0 || [...this.view.brokers.values()].some(({ value }) => value.uid === uid);
+    const isKnown = partitions > 0 || this.isAlive(uid);
     if (!isKnown) return new ClusterRefusal("no-such-broker", `no broker has the data path uid ${uid}`);
     if (this.view.removals.has(uid)) return undefined;
     const key = this.keys.member("removals", uid);
@@ -58,10 +58,10 @@ export class PlacementRequests {
     const stored = view.partitions.get(name);
     if (stored === undefined) return new ClusterRefusal("no-such-partition", `topic ${topic} has no partition ${partition}`);
     const { value, modRevision } = stored;
+    const isAlive = (uid: string) => this.isAlive(uid);
     const list = (uids: readonly string[]) => uids.map(label).join(", ");
     if (!value.replicas.includes(from))
       return new ClusterRefusal("invalid", `${label(from)} has no replica of ${name}; these have one: ${list(value.replicas)}`);
-    const isAlive = (uid: string) => [...view.brokers.values()].some((broker) => broker.value.uid === uid);
     const able = value.inSync.filter(isAlive);
     if (able.length > 0)
       return new ClusterRefusal(
@@ -92,13 +92,19 @@ export class PlacementRequests {
     if (what === "replace") {
       if (!replicas.includes(from)) return new ClusterRefusal("invalid", `${this.label(from)} has no replica of ${topic}/${partition}`);
       if (replicas.includes(to)) return new ClusterRefusal("invalid", `${this.label(to)} has a replica of ${topic}/${partition}`);
-      const isThere = [...this.view.brokers.values()].some(({ value }) => value.uid === to) && !this.view.removals.has(to);
-      if (!isThere) return new ClusterRefusal("no-such-broker", `broker ${this.label(to)} is away, or is being removed`);
+      if (!this.isAlive(to) || this.view.removals.has(to))
+        return new ClusterRefusal("no-such-broker", `broker ${this.label(to)} is away, or is being removed`);
     } else if (leader === to) return undefined;
     else if (!inSync.includes(to)) return new ClusterRefusal("invalid", `${this.label(to)} is not in sync`);
+    else if (!this.isAlive(to)) return new ClusterRefusal("no-such-broker", `broker ${this.label(to)} is away`);
     const move: MoveRecord = { state: "waiting", what, why: "asked", topic, partition, uid, from, to, inSync: 0 };
     const key = this.keys.move(prefix);
     return this.ask([{ key, modRevision: 0 }], [{ put: key, value: SHAPES.moves.write(move) }]);
+  }
+
+  private isAlive(uid: string): boolean {
+    for (const { value } of this.view.brokers.values()) if (value.uid === uid) return true;
+    return false;
   }
 
   private async ask(conditions: readonly EtcdCompare[], operations: readonly EtcdOperation[]): Promise<ClusterRefusal | undefined> {

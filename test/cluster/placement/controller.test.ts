@@ -49,6 +49,18 @@ test("a removal says what holds it up", () => {
   expect([cluster.removal(brokers[0].uid)?.problem, cluster.kept]).toEqual(["", [0, 2, 2]]);
 });
 
+test("a replica that is away is not asked to lead, in sync or not", () => {
+  const cluster = new PlacedCluster(7, 2);
+  cluster.create("t", 1, 2);
+  const { world, lookup, brokers } = cluster;
+  const stored = () => lookup.view.partitions.get("t/0")?.value;
+  const other = brokers.find(({ uid }) => uid !== stored()?.leader)?.uid ?? "";
+  for (const broker of brokers) broker.stop();
+  world.time.until(() => lookup.view.brokers.size === 0, MINUTE_MS, "both are away");
+  expect(stored()?.inSync).toContain(other);
+  expect(world.time.settle(lookup.requests.lead("t", 0, other))?.message).toBe(`broker ${other} is away`);
+});
+
 test("a broker that comes back with an emptied disk gets the replicas again, without an operator", () => {
   const cluster = new PlacedCluster(4, 3);
   cluster.create("t", 5, 3);
