@@ -1,3 +1,4 @@
+import { cpSync } from "node:fs";
 import { deadAddress } from "./auth-server.ts";
 import { removeFolder, temporaryFolder } from "./in-process.ts";
 import { cleanEnvironment, until } from "./server.ts";
@@ -86,6 +87,23 @@ export class RealEtcd implements AsyncDisposable {
     member.process = run(member.command);
     watched(member);
     await this.isReady(member);
+  }
+
+  /** Copies what a member has, as a backup does. */
+  async save(index: number): Promise<void> {
+    this.signal(index, "SIGKILL");
+    await this.members[index]?.process.exited;
+    cpSync(`${this.folder}/m${index}`, `${this.folder}/saved${index}`, { recursive: true });
+    await this.restart(index);
+  }
+
+  /** Puts back what save() has copied. */
+  async restore(index: number): Promise<void> {
+    this.signal(index, "SIGKILL");
+    await this.members[index]?.process.exited;
+    removeFolder(`${this.folder}/m${index}`);
+    cpSync(`${this.folder}/saved${index}`, `${this.folder}/m${index}`, { recursive: true });
+    await this.restart(index);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

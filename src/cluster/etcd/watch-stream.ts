@@ -9,12 +9,17 @@ const MAX_PAUSE_MS = 500;
 /** The longest line. One transaction of 128 keys takes a part of it. */
 const MAX_LINE_BYTES = 64 << 20;
 
+/** An endpoint may be behind for a moment. One that still is after as many attempts, which takes some seconds, has lost revisions. */
+const MOST_BEHIND = 10;
+
 /** A watch over the gateway. It begins again behind what it has told, as often as its stream ends. */
 export class WatchStream implements EtcdWatch {
   private isClosed = false;
   private abort = new AbortController();
   private clusterId: unknown;
   private pauseMs = FIRST_PAUSE_MS;
+  /** How often in a row the endpoint had fewer revisions than were told. */
+  private timesBehind = 0;
   private wake: () => void = () => {};
   private readonly endMoves: () => void;
 
@@ -101,11 +106,18 @@ export class WatchStream implements EtcdWatch {
     const { cluster_id: clusterId } = objectOr(result.header);
     this.clusterId ??= clusterId;
     if (result.canceled === true) return this.canceled(result);
-    // After a restore from a backup the revisions are others.
+    // After a restore from a backup the revisions are others. The cluster may be one of the same id, which waits for those that it has lost.
     if (this.clusterId !== clusterId) return new EtcdError("compacted", "none", "etcd: another cluster answers");
+    if (result.created === true && revisionOf(result) < this.nextRevision - 1) return this.behind(revisionOf(result));
+    this.timesBehind = 0;
     this.pauseMs = FIRST_PAUSE_MS;
     this.tell(arrayOr(result.events).map(asObject), revisionOf(result));
     return undefined;
+  }
+
+  private behind(revision: number): EtcdError {
+    const why = `etcd: revision ${revision} is its newest one, and ${this.nextRevision - 1} was seen`;
+    return new EtcdError(++this.timesBehind < MOST_BEHIND ? "unreachable" : "compacted", "none", why);
   }
 
   private canceled(result: Json): EtcdError {

@@ -161,7 +161,7 @@ test("answers that are not etcd's are errors, whatever they are", async () => {
 
 test("a watch whose stream is nonsense, ends or is not opened is tried again, and tells the trouble", async () => {
   const line = (result: object) => `${JSON.stringify({ result })}\n`;
-  const created = line({ header: HEADER, created: true });
+  const created = line({ header: { revision: "9" }, created: true });
   const event = (revision: number, value: string) =>
     line({
       header: HEADER,
@@ -190,13 +190,26 @@ test("a watch whose stream is nonsense, ends or is not opened is tried again, an
   expect(told.troubles.length).toBe(5);
 });
 
+test("a watch at an endpoint that is behind waits for it, and ends when that stays behind: etcd may have been restored from a backup", async () => {
+  const revisions = ["2", "6", "4"];
+  const fake = await endpoint((socket) => {
+    const line = `${JSON.stringify({ result: { header: { revision: revisions.shift() ?? "3" }, created: true } })}\n`;
+    socket.write(`HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n${line.length.toString(16)}\r\n${line}\r\n`);
+  });
+  const told = new Told();
+  watches.push(new EtcdHttp({ endpoints: [fake.url], callLimitMs: LIMIT_MS, watchQuietMs: 20 }).watch("/a/", 7, told));
+  await until("it has ended", () => told.compacted === 1);
+  expect(told.troubles.length).toBeGreaterThan(2);
+  expect(fake.requests).toBeGreaterThan(5);
+});
+
 test("a watch that is quiet for long is opened anew, in case its connection is dead, which is no trouble", async () => {
   const starts: string[] = [];
   const fake = await endpoint((socket, request) => {
     starts.push(/"start_revision":"(\d+)"/.exec(request)?.[1] ?? "");
     const first = starts.length === 1;
     const events = first ? [{ kv: { key: btoa("/a/b"), value: btoa("x"), mod_revision: "8" } }] : [];
-    const lines = `${JSON.stringify({ result: { header: HEADER, created: true } })}\n${JSON.stringify({ result: { header: HEADER, events } })}\n`;
+    const lines = `${JSON.stringify({ result: { header: { revision: "8" }, created: true } })}\n${JSON.stringify({ result: { header: HEADER, events } })}\n`;
     socket.write(`HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n${lines.length.toString(16)}\r\n${lines}\r\n`);
   });
   const told = new Told();

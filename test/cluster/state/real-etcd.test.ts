@@ -1,5 +1,6 @@
 import { expect } from "bun:test";
 import { systemClock } from "../../../src/base/clock.ts";
+import { EtcdError } from "../../../src/cluster/etcd/etcd-error.ts";
 import { EtcdHttp } from "../../../src/cluster/etcd/etcd-http.ts";
 import { ClusterView } from "../../../src/cluster/state/cluster-view.ts";
 import { ClusterKeys } from "../../../src/cluster/state/keys.ts";
@@ -49,6 +50,31 @@ testUnless(missing("etcd"))(
     await one.leave();
     await until("the one is gone", () => !view.lookups.has("l1"));
     expect(new Set(joined)).toEqual(new Set(["l1", "l2"]));
+    view.close();
+  },
+  60_000,
+);
+
+testUnless(missing("etcd"))(
+  "a view follows an etcd that was restored from a backup, although its revisions begin again",
+  async () => {
+    await using real = await RealEtcd.start();
+    const keys = new ClusterKeys("main");
+    const etcd = new EtcdHttp({ endpoints: real.endpoints, callLimitMs: 2_000 });
+    const view = new ClusterView(etcd, keys, systemClock, new MemoryLogger());
+    const put = (id: string) =>
+      until(`${id} is put`, async () => {
+        const record = { uid: id, run: "r", tcp: "", http: "h:1", version: "1" };
+        return !((await etcd.put(keys.member("lookups", id), SHAPES.lookups.write(record))) instanceof EtcdError);
+      });
+    await put("before");
+    await view.start();
+    await real.save(0);
+    for (const id of ["lost1", "lost2", "lost3"]) await put(id);
+    await until("the view has the last one", () => view.lookups.has("lost3"));
+    await real.restore(0);
+    await put("after");
+    await until("the view has what etcd has", () => [...view.lookups.keys()].join() === "before,after");
     view.close();
   },
   60_000,
