@@ -25,12 +25,12 @@ export class HandOver {
     this.done = done;
   }
 
-  /** Has the other one lead. Not to be called while the in-sync set changes. */
-  ask(): void {
+  /** Has the other one lead. Not to be called while the in-sync set changes. @param inSync who is in sync then */
+  ask(inSync = this.inSync.known): void {
     if (this.to === undefined) return;
     this.isAsked = true;
     // If etcd has taken it, the newer record has stopped this leader before.
-    this.inSync.handTo(this.to, () => this.end(new Error("etcd did not take it")));
+    this.inSync.handTo(this.to, inSync, () => this.end(new Error("etcd did not take it")));
   }
 
   end(failure: Error | undefined): void {

@@ -47,8 +47,8 @@ export class InSyncSet {
   }
 
   /** Another member is to lead from now on, in the epoch that follows. */
-  handTo(leader: string, onEnd: () => void): void {
-    this.propose({ leader, epoch: this.stored.value.epoch + 1 }, onEnd);
+  handTo(leader: string, inSync: readonly string[], onEnd: () => void): void {
+    this.propose({ leader, epoch: this.stored.value.epoch + 1, inSync }, onEnd);
   }
 
   private propose(changes: Partial<StoredRecord["value"]>, onEnd = () => {}): void {

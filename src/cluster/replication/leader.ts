@@ -2,7 +2,9 @@ import { type CommitFrame, CommitFrames } from "./commit-frames.ts";
 import { FollowerProgress } from "./follower-progress.ts";
 import { HandOver } from "./hand-over.ts";
 import { InSyncSet } from "./in-sync-set.ts";
+import { Joiner } from "./joiner.ts";
 import { OrderRight } from "./order-right.ts";
+import { OwnDisk } from "./own-disk.ts";
 import { partAt } from "./parting.ts";
 import type { Peer } from "./peer.ts";
 import { bytesPerMessage } from "./replica-log.ts";
@@ -40,10 +42,10 @@ export class Leader implements Counted {
   private grownTo: number;
   private isOver = false;
   private readonly handOver: HandOver;
-  /** A follower that is about to join: the watermark waits for it a moment, or it would never come up under load. */
-  private joiner: { follower: FollowerProgress; untilMs: number } | undefined;
+  private readonly joiner = new Joiner();
   private readonly frames: CommitFrames;
   private readonly stall: Stall;
+  private readonly own: OwnDisk;
   /** Alone in sync, this broker acknowledges nothing from here on: nobody has these messages any more. */
   private lostFrom = Number.POSITIVE_INFINITY;
 
@@ -63,6 +65,7 @@ export class Leader implements Counted {
   ) {
     this.order = new OrderRight(parts.clock, former);
     this.frames = new CommitFrames(parts, partition, epoch);
+    this.own = new OwnDisk(partition, parts.uid, this.nowMs);
     this.stall = new Stall(parts.settings.lagMs, partition.host);
     this.firstSequence = this.grownTo = partition.log.end;
     this.inSync = new InSyncSet(partition.key, stored, parts.writer, (newer) => {
@@ -184,7 +187,7 @@ export class Leader implements Counted {
 
   /** To be called several times a second. */
   review(): void {
-    this.dropJoiner();
+    this.joiner.review(this.nowMs, (uid) => this.followers.has(uid));
     for (const follower of this.followers.values()) this.sendTo(follower);
     this.frames.forget();
     this.state.review();
@@ -192,6 +195,7 @@ export class Leader implements Counted {
     this.reviewOrder();
     this.reviewHandOver();
     this.stall.look(this.missing, this.nowMs);
+    this.leaveToBetter();
     if (this.inSync.isChanging) return;
     const { members } = this.inSync;
     const staying = members.filter((uid) => !this.mustLeave(uid));
@@ -213,6 +217,7 @@ export class Leader implements Counted {
     for (const follower of this.followers.values()) follower.waitAnew(nowMs);
     this.state.forgiveSilence(nowMs);
     this.stall.waitAnew(nowMs);
+    this.own.waitAnew(nowMs);
   }
 
   // ---- handing over
@@ -225,25 +230,38 @@ export class Leader implements Counted {
     this.reviewHandOver();
   }
 
-  /** The follower that would need the least to lead; undefined: none is in sync. */
-  get successor(): string | undefined {
-    return this.successorBelow(Number.POSITIVE_INFINITY);
-  }
-
-  /** The one that has the most, without what is from `end` on. */
-  private successorBelow(end: number): string | undefined {
-    const mayLead = (one: FollowerProgress) => one.isFollowing && this.inSync.has(one.uid) && this.endOf(one) < end;
-    const candidates = [...this.followers.values()].filter(mayLead);
+  /** The follower that would need the least to lead; undefined: none is in sync. @param below it has nothing from there on */
+  successor(below = Number.POSITIVE_INFINITY): string | undefined {
+    const candidates = this.candidates.filter((one) => this.endOf(one) < below);
     candidates.sort((one, other) => this.endOf(other) - this.endOf(one));
     return candidates[0]?.uid;
   }
 
+  /** Who may lead. */
+  private get candidates(): FollowerProgress[] {
+    return [...this.followers.values()].filter(({ uid, isFollowing }) => isFollowing && this.inSync.has(uid));
+  }
+
   /** Has a replica in sync lead whatever it lacks: what is not on all of them is not acknowledged. It may be this one, in another epoch. */
-  private resignTo(to: string, why: string): void {
+  private resignTo(to: string, why: string, inSync?: readonly string[]): void {
     if (this.isHandingOver || this.inSync.isChanging) return;
     this.parts.errors.error(`PARTITION(${this.partition.name}): ${to === this.parts.uid ? "leads anew" : "leads no more"}: ${why}`);
     this.handOver.begin(to, this.nowMs, () => {});
-    this.handOver.ask();
+    this.handOver.ask(inSync);
+  }
+
+  /** The disk of this broker holds everything up, and another one's does not. That one leads, and does not wait for this one. */
+  private leaveToBetter(): void {
+    if (!this.isLate) return;
+    const isBetter = (one: FollowerProgress) => this.endOf(one) >= this.own.end && this.state.hasOf(one.uid) >= this.state.stored;
+    const better = this.candidates.find((one) => isBetter(one) && !this.mustLeave(one.uid));
+    const others = this.inSync.known.filter((uid) => uid !== this.parts.uid);
+    if (better !== undefined) this.resignTo(better.uid, "its disk takes no more", others);
+  }
+
+  /** This broker's disk has not taken for a while what it has to. */
+  private get isLate(): boolean {
+    return Math.max(this.own.waitedMs(this.nowMs), this.state.failingMs) > this.parts.settings.lagMs;
   }
 
   private reviewHandOver(): void {
@@ -262,7 +280,8 @@ export class Leader implements Counted {
   private advance(): void {
     if (!this.mayAdvance) return;
     this.state.advance();
-    const counted = this.joiner === undefined ? Number.POSITIVE_INFINITY : this.endOf(this.joiner.follower);
+    const { follower } = this.joiner;
+    const counted = follower === undefined ? Number.POSITIVE_INFINITY : this.endOf(follower);
     const lowest = this.inSync.members.reduce((low, uid) => Math.min(low, this.endOfMember(uid)), counted);
     if (lowest <= this.highWatermark) return;
     this.highWatermark = lowest;
@@ -276,8 +295,8 @@ export class Leader implements Counted {
 
   /** Who has to have a change of the state. */
   get members(): readonly string[] {
-    const { joiner, inSync } = this;
-    return joiner === undefined ? inSync.members : [...inSync.members, joiner.follower.uid];
+    const { follower } = this.joiner;
+    return follower === undefined ? this.inSync.members : [...this.inSync.members, follower.uid];
   }
 
   isInSync(uid: string): boolean {
@@ -292,12 +311,13 @@ export class Leader implements Counted {
   /** What publishes wait for that should have come; undefined: nothing. */
   private get missing(): string | undefined {
     if (!this.mayGoAlone) return "etcd does not answer, and no other replica is in sync";
+    if (this.isLate) return "the disk of the leader fails, and no other replica in sync can lead";
     const isHeldUp = this.inSync.members.some((uid) => this.mustLeave(uid));
     return isHeldUp ? "a replica in sync does not answer, and etcd has not agreed to go on without it" : undefined;
   }
 
   private endOfMember(uid: string): number {
-    if (uid === this.parts.uid) return Math.min(this.lostFrom, this.isSynced ? this.log.synced : this.log.end);
+    if (uid === this.parts.uid) return Math.min(this.lostFrom, this.own.end);
     const follower = this.followers.get(uid);
     return follower === undefined ? -1 : this.endOf(follower);
   }
@@ -324,20 +344,9 @@ export class Leader implements Counted {
   private admit(follower: FollowerProgress): void {
     if (this.inSync.isChanging || this.inSync.has(follower.uid) || !follower.isFollowing || follower.sent < this.log.end) return;
     if (this.endOf(follower) >= Math.max(this.highWatermark, this.firstSequence) && this.state.mayJoin(follower.uid)) {
-      this.joiner = undefined;
+      this.joiner.follower = undefined;
       this.inSync.change([...this.inSync.members, follower.uid]);
-    } else if (this.joiner === undefined && this.nowMs >= follower.mayJoinMs) {
-      this.joiner = { follower, untilMs: this.nowMs + follower.joinLimitMs };
-      follower.beginsToJoin(this.nowMs);
-    }
-  }
-
-  private dropJoiner(): void {
-    if (this.joiner === undefined) return;
-    const { follower, untilMs } = this.joiner;
-    const isLate = this.nowMs > untilMs;
-    if (isLate) follower.didNotJoin();
-    if (isLate || !follower.isFollowing || !this.followers.has(follower.uid)) this.joiner = undefined;
+    } else this.joiner.begin(follower, this.nowMs);
   }
 
   followerStatuses(): FollowerStatus[] {
@@ -378,7 +387,7 @@ export class Leader implements Counted {
     this.state.sendValues(follower.uid);
     const { catchUp, counts } = this.parts;
     // One that joins is waited for.
-    const catchesUp = !this.inSync.has(follower.uid) && follower !== this.joiner?.follower;
+    const catchesUp = !this.inSync.has(follower.uid) && follower !== this.joiner.follower;
     const window = catchesUp ? CATCH_UP_WINDOW_BYTES : WINDOW_BYTES;
     while (follower.sent < this.log.end && follower.inFlightBytes < window && !peer.isFull) {
       const most = catchesUp ? Math.max(CATCH_UP_RUN_BYTES, Math.min(RUN_BYTES, catchUp.leftNow)) : RUN_BYTES;
@@ -421,7 +430,7 @@ export class Leader implements Counted {
       return true;
     }
     if (isAlone) this.lostFrom = Math.min(this.lostFrom, from);
-    const next = isAlone ? this.parts.uid : this.successorBelow(end);
+    const next = isAlone ? this.parts.uid : this.successor(end);
     if (next !== undefined) this.resignTo(next, `messages ${from} to ${end - 1} are damaged, and not on the other replicas`);
     return false;
   }

@@ -275,7 +275,7 @@ export class Replica {
    */
   handOver(to: string | undefined, limitMs: number, done: (failure: Error | undefined) => void): void {
     const { leading } = this;
-    const successor = to ?? leading?.successor;
+    const successor = to ?? leading?.successor();
     if (leading === undefined) done(new Error("this broker does not lead the partition"));
     else if (successor === undefined) done(new Error("no other replica is in sync"));
     else leading.handTo(successor, limitMs, done);

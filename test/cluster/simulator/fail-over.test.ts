@@ -148,6 +148,52 @@ test("a leader alone in sync that cannot read what nobody else has acknowledges 
   expect(cluster.publishMs()).toBeLessThan(50);
 });
 
+test("a leader whose disk syncs nothing any more is replaced by one whose disk does", () => {
+  const cluster = new ThreeBrokers(() => {}, "fsync");
+  cluster.publishMs();
+  const before = cluster.leader as SimBroker;
+  before.dataPath.faults.syncMs = 1e9;
+  // One sync may be under way that still ends.
+  cluster.world.time.advance(100);
+  cluster.leader?.publish("t/0", [1_000_001], () => {});
+  cluster.until("another one leads", () => cluster.leader !== before);
+  expect(cluster.publishMs()).toBeLessThan(100);
+  cluster.until("the others take it", () => cluster.acked.length > 2);
+  expect(cluster.inSync).not.toContain(before.uid);
+  cluster.world.time.advance(10_000);
+  expect(cluster.leader).not.toBe(before);
+});
+
+test("a leader whose disk cannot store its channels is replaced by one whose disk can", () => {
+  const cluster = new ThreeBrokers();
+  cluster.publishMs();
+  const before = cluster.leader as SimBroker;
+  before.dataPath.faults.isFull = true;
+  let isShared = false;
+  before.node.run(() => {
+    partitionOf(before).changeState([{ key: "channel/c", value: Buffer.from("1") }], () => {
+      isShared = true;
+    });
+  });
+  cluster.until("another one leads", () => cluster.leader !== undefined && cluster.leader !== before);
+  expect(isShared).toBe(false);
+  expect(cluster.publishMs()).toBeLessThan(100);
+});
+
+test("a leader whose disk fails as those of all others do leads on, and refuses publishes after a while", () => {
+  const cluster = new ThreeBrokers(() => {}, "fsync");
+  cluster.publishMs();
+  const { leader } = cluster;
+  for (const { dataPath } of cluster.brokers) dataPath.faults.syncMs = 1e9;
+  cluster.world.time.advance(100);
+  leader?.publish("t/0", [1_000_001], () => {});
+  const outcomes: string[] = [];
+  leader?.publish("t/0", [1_000_003], (outcome) => outcomes.push(outcome));
+  cluster.until("it is answered", () => outcomes.length > 0);
+  expect(outcomes).toEqual(["unknown"]);
+  expect(cluster.leader).toBe(leader);
+});
+
 test("a process that stood still does not take the others for dead", () => {
   const cluster = new ThreeBrokers();
   cluster.publishMs();

@@ -31,7 +31,9 @@ export class StateLeader {
   mark = -1;
   private readonly followers = new Map<string, StateProgress>();
   /** This broker has stored everything up to this change. */
-  private stored = 0;
+  stored = 0;
+  /** Since when nothing could be stored, by the steady clock. */
+  private failingSinceMs: number | undefined;
   /** What it has not stored yet. */
   private readonly unstored = new Map<string, StateChange>();
   private isStoring = false;
@@ -122,6 +124,11 @@ export class StateLeader {
     return this.followers.get(uid)?.waitedMs(this.number, this.nowMs) ?? 0;
   }
 
+  /** For how long this broker could store nothing of what it has to, ms. */
+  get failingMs(): number {
+    return this.failingSinceMs === undefined ? 0 : this.nowMs - this.failingSinceMs;
+  }
+
   /** This process stood still. */
   forgiveSilence(nowMs: number): void {
     for (const follower of this.followers.values()) follower.waitAnew(nowMs);
@@ -172,6 +179,8 @@ export class StateLeader {
     const changes = [...this.unstored.values()];
     this.partition.state.apply(changes, (failure) => {
       this.isStoring = false;
+      if (failure !== undefined) this.failingSinceMs ??= this.nowMs;
+      else this.failingSinceMs = undefined;
       if (failure !== undefined)
         return this.parts.errors.error(`PARTITION(${this.partition.name}): cannot store its channels: ${failure.message}`);
       for (const change of changes) if (this.unstored.get(change.key) === change) this.unstored.delete(change.key);
