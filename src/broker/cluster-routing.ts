@@ -49,6 +49,8 @@ export interface ClusterRouting {
    * @returns once this broker leads it; why that cannot be, in words. It never rejects.
    */
   adopt(name: string): Promise<Error | undefined>;
+  /** What the cluster has of a topic, usable or not. `deleted`: it had it, and that goes or is gone. */
+  known(name: string): "there" | "deleted" | undefined;
   /** Removes a topic of the cluster. @returns once that is certain, or why it is not. It never rejects. */
   remove(name: string): Promise<Error | undefined>;
   /** Changes what a topic of the cluster is to be. @returns as remove() */

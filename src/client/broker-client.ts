@@ -168,7 +168,8 @@ export class BrokerClient {
   }
 
   deleteTopic(topic: string, signal?: AbortSignal): Promise<void> {
-    return this.post("/topic/delete", { topic }, signal);
+    // A topic of a cluster goes at all its brokers, which has to be said. NSQ's do not read it.
+    return this.post("/topic/delete", { topic, partition: "**" }, signal);
   }
 
   emptyTopic(topic: string, signal?: AbortSignal): Promise<void> {

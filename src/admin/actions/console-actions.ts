@@ -120,7 +120,9 @@ export class ConsoleActions {
     const { brokers, failures } = await this.brokersWith(topic, broker);
     // The brokers were found first: lookup servers do not know them any more afterwards.
     const lookups = broker === "" ? this.parts.options.lookupdHttpAddresses : [];
-    const outcomes = [...(await this.post(lookups, path)), ...(await this.post(brokers, path))];
+    // Brokers of a cluster delete a topic of it at all of them, if that is said.
+    const atBrokers = channel === "" ? `${path}&partition=**` : path;
+    const outcomes = [...(await this.post(lookups, path)), ...(await this.post(brokers, atBrokers))];
     return presentResult(outcomes, failures, channel);
   }
 

@@ -8,10 +8,16 @@ import { isOrder } from "../topics/channel/channel-settings.ts";
 import { existingTopic, validExistingTopic, validTopic } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
 
+/** How long a topic that was deleted elsewhere may take until this broker knows. */
+const DELETED_MS = 1_000;
+const POLL_MS = 10;
+/** What lookup servers take when a topic of the cluster is made, beside `partition_num`. */
+const PLACED_ARGUMENTS = [...Object.keys(TOPIC_FLAGS), "channel_order", "partitions", "replicator", "retention", "syncdisk"];
+
 /**
  * POST /topic/create?topic=[&partition_num=][&partitions=][&orderedmulti=]…[&channel_order=]: makes a topic. One that exists gets as many
  * partitions, if it has fewer, and the settings that are given. `partitions` are those that this broker gets; a lookup server gives it
- * where the others are at other brokers.
+ * where the others are at other brokers. Settings of a topic of the cluster are given to a lookup server.
  */
 export async function createTopic(call: HttpCall): Promise<Response> {
   const { query, broker } = call;
@@ -19,6 +25,7 @@ export async function createTopic(call: HttpCall): Promise<Response> {
   const name = validTopic(query.get("topic"));
   const known = broker.registry.topics.get(name);
   if (broker.cluster !== undefined && !isEphemeral(name) && (known === undefined || broker.cluster.topic(name) !== undefined)) {
+    refusePlaced(query, name);
     return inCluster(broker.cluster.create(name, query.get("partition_num") === undefined ? undefined : partitionCount(call)));
   }
   if (isPlain) {
@@ -28,6 +35,16 @@ export async function createTopic(call: HttpCall): Promise<Response> {
   const count = query.get("partition_num") === undefined ? (known?.settings.partitions ?? 1) : partitionCount(call);
   broker.registry.topicWith(name, count, { ...heldArgument(call, count), ...settingsArguments(call) });
   return empty();
+}
+
+/** @throws Refusal 400 for settings that would be ignored */
+function refusePlaced(query: HttpCall["query"], name: string): void {
+  const given = PLACED_ARGUMENTS.find((argument) => query.get(argument) !== undefined);
+  if (given === undefined) return;
+  throw new Refusal(
+    400,
+    `SETTINGS_OF_CLUSTER: a lookup server of the cluster sets ${given} of topic ${name}: its /topic/create with partition_num, or /topic/meta/update`,
+  );
 }
 
 /** The cluster, if a topic is one of it. */
@@ -73,6 +90,8 @@ function orderArgument(query: HttpCall["query"]): Pick<TopicSettings, "channelOr
  */
 export function updateTopic(call: HttpCall): Response {
   const { name, settings } = validExistingTopic(call);
+  if (clusterOf(call) !== undefined)
+    throw new Refusal(400, `SETTINGS_OF_CLUSTER: a lookup server of the cluster changes topic ${name}: its /topic/meta/update`);
   const upgrade = call.query.get("upgradeext");
   if (upgrade !== undefined && upgrade !== "true" && upgrade !== "false") throw new Refusal(400, "INVALID_ARG_UPGRADEEXT");
   call.broker.registry.topicWith(name, settings.partitions, {
@@ -100,11 +119,34 @@ function partitionCount({ query }: HttpCall): number {
   return count;
 }
 
-/** POST /topic/delete?topic=: deletes a topic with its channels and messages, and closes its consumers' connections. */
+/**
+ * POST /topic/delete?topic=[&partition=**]: deletes a topic with its channels and messages, and closes its consumers' connections. One of the
+ * cluster goes at all brokers, so that has to be said, or a lookup server deletes it: NSQ's tools hide one broker (tombstone) by this call.
+ */
 export async function deleteTopic(call: HttpCall): Promise<Response> {
-  const cluster = clusterOf(call);
-  if (cluster !== undefined) return inCluster(cluster.remove(validTopic(call.query.get("topic"))));
-  call.broker.registry.deleteTopic(existingTopic(call).name);
+  const { registry, cluster } = call.broker;
+  const name = call.query.get("topic") ?? "";
+  if (cluster?.known(name) === "there") {
+    if (call.query.get("partition") === "**") return inCluster(cluster.remove(name));
+    return untilDeleted(cluster, name);
+  }
+  const isOwn = registry.topics.get(name)?.partitions.every(({ replicated }) => replicated === undefined) === true;
+  if (cluster?.known(name) === "deleted" && !isOwn) return empty();
+  registry.deleteTopic(existingTopic(call).name);
+  return empty();
+}
+
+/** A lookup server that was asked before may have deleted it a moment ago. @throws Refusal 400 */
+async function untilDeleted(cluster: ClusterRouting, name: string): Promise<Response> {
+  const endMs = performance.now() + DELETED_MS;
+  while (cluster.known(name) === "there") {
+    if (performance.now() > endMs)
+      throw new Refusal(
+        400,
+        `TOPIC_OF_CLUSTER: ${name} is at several brokers; \`bunsq topic delete\`, a lookup server's /topic/delete, or partition=** here delete it at all of them`,
+      );
+    await Bun.sleep(POLL_MS);
+  }
   return empty();
 }
 

@@ -137,6 +137,11 @@ export class LookupMember {
     return minInSyncOf(replicas, minInSync);
   }
 
+  /** Whether a broker of the cluster is there. @param http `host:port` */
+  isBrokerAt(http: string): boolean {
+    return [...this.view.brokers.values()].some(({ value }) => value.http === http);
+  }
+
   /** Whether it was read what etcd has. */
   get isLoaded(): boolean {
     return this.view.revision > 0;

@@ -39,8 +39,17 @@ export class Routing implements ClusterRouting {
     return this.own.adopt(name);
   }
 
-  remove(name: string): Promise<Error | undefined> {
-    return this.changes.remove(name);
+  known(name: string): "there" | "deleted" | undefined {
+    const record = this.view.topics.get(name)?.value;
+    if (record !== undefined) return record.change?.kind === "delete" ? "deleted" : "there";
+    for (const { value } of this.view.deleted.values()) if (value.topic === name) return "deleted";
+    return undefined;
+  }
+
+  async remove(name: string): Promise<Error | undefined> {
+    const refusal = await this.changes.remove(name);
+    // Several brokers are asked as a rule.
+    return refusal?.reason === "no-such-topic" ? undefined : refusal;
   }
 
   change(name: string, changes: ClusterTopicChanges): Promise<Error | undefined> {

@@ -89,7 +89,7 @@ export const LOOKUP_API: ApiDescription = {
         },
         "POST /topic/delete": {
           summary: "Delete a topic and its channels",
-          details: "Brokers are not notified without `partition`.",
+          details: "Brokers are not notified without `partition`, but a topic of a cluster goes at all of them.",
           parameters: [TOPIC, EVERYWHERE],
           answer: NO_BODY,
           errors: {
@@ -106,7 +106,7 @@ export const LOOKUP_API: ApiDescription = {
             takes("restore", "Whether to show it again", BOOLEAN),
           ],
           answer: NO_BODY,
-          errors: { 400: ["MISSING_ARG_TOPIC", "MISSING_ARG_NODE"] },
+          errors: { 400: ["MISSING_ARG_TOPIC", "MISSING_ARG_NODE", "TOPIC_OF_CLUSTER: …"] },
         },
         "POST /channel/create": {
           summary: "Add a channel, and its topic",

@@ -169,6 +169,24 @@ describeUnless(missing("etcd"))("topics of a cluster, at lookup servers", () => 
     expect(await get<object>("/lookup?topic=orders&access=w")).toEqual({ message: "Key not found" });
   });
 
+  test("the calls of NSQ's tools change a topic of the cluster, and one broker cannot be hidden from it", async () => {
+    expect(await post("/topic/create?topic=plain")).toBe("200");
+    expect(await post("/channel/create?topic=plain&channel=c")).toBe("200");
+    const channels = async (server: Running) => (await get<{ channels: string[] }>("/channels?topic=plain", server)).channels.join();
+    await until("the other one has the channel", async () => (await channels(other)) === "c");
+    expect(await post("/channel/delete?topic=plain&channel=c", other)).toBe("200");
+    await until("it is in etcd no more", async () => (await channels(other)) === "");
+    expect(await post("/channel/delete?topic=plain&channel=c", other)).toBe("404 CHANNEL_NOT_FOUND");
+    for (const host of ["10.0.0.1", "10.0.0.2", "10.0.0.3"])
+      expect(await post(`/topic/tombstone?topic=plain&node=${host}:4151`)).toStartWith("400 TOPIC_OF_CLUSTER: ");
+    expect(await post("/topic/tombstone?topic=plain&node=nsqd.local:4151")).toBe("200");
+    // Each lookup server is asked, and the second one finds nothing left to delete.
+    expect(await Promise.all([post("/topic/delete?topic=plain"), post("/topic/delete?topic=plain", other)])).toEqual(["200", "200"]);
+    await until("it is gone", async () => (await producers("plain")) === undefined);
+    expect((await get<{ topics?: object[] }>("/cluster/topics?topic=plain")).topics).toBeUndefined();
+    expect(await post("/topic/delete?topic=plain", other)).toBe("200");
+  });
+
   test("a topic that a broker has for itself is left to it, and is no topic of the cluster", async () => {
     await registered("10.0.0.2", ["REGISTER lone c"]);
     expect(await producers("lone")).toEqual(["10.0.0.2"]);
@@ -209,5 +227,5 @@ describeUnless(missing("etcd"))("topics of a cluster, at lookup servers", () => 
     expect(await post("/topic/create?topic=leaderless&partition_num=2")).toBe(
       "503 NOT_LED: it was made, but brokers lead only 0 of its partitions after 10000 ms",
     );
-  });
+  }, 60_000);
 });

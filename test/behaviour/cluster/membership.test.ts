@@ -161,9 +161,23 @@ describeUnless(missing("etcd"))("a broker of a cluster", () => {
       await post(`/topic/unpause?topic=${TOPIC}`);
       await post(`/topic/partition/expand?topic=${TOPIC}&partition_num=3`);
       await until("all three are led", async () => (await cluster.replicasLed()) === 3);
-      await post(`/topic/delete?topic=${TOPIC}`);
+      const refused = async (path: string) => {
+        const answer = await broker.http("POST", path);
+        expect([answer.status, await answer.text()]).toEqual([400, expect.stringMatching(/_OF_CLUSTER: .* lookup server/)]);
+      };
+      // What would be ignored, and what NSQ's tools mean for one broker.
+      for (const argument of ["channel_order=key", "orderedmulti=true", "replicator=2", "partitions=0"])
+        await refused(`/topic/create?topic=new&${argument}`);
+      await refused(`/topic/create?topic=${TOPIC}&extend=true`);
+      await refused(`/topic/meta/update?topic=${TOPIC}&upgradeext=true`);
+      await refused(`/topic/delete?topic=${TOPIC}`);
+      expect(await cluster.replicasLed()).toBe(3);
+      await post(`/topic/delete?topic=${TOPIC}&partition=**`);
       for (const one of cluster.brokers)
         await until("it is gone", async () => !(await (await one.http("GET", "/stats?format=json")).text()).includes(TOPIC));
+      // A lookup server may have deleted it before brokers are asked.
+      await post(`/topic/delete?topic=${TOPIC}`);
+      await post(`/topic/delete?topic=${TOPIC}&partition=**`);
     },
     LIMIT_MS,
   );

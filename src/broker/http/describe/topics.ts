@@ -129,7 +129,7 @@ export const TOPICS: OperationGroup = {
     "POST /topic/create": {
       summary: "Make a topic",
       details:
-        "A topic that exists gets as many partitions, if it has fewer, and the settings that are given. The rest of it stays as it is.",
+        "A topic that exists gets as many partitions, if it has fewer, and the settings that are given. The rest of it stays as it is. Of a cluster's topics, a lookup server is given the settings.",
       parameters: [
         TOPIC,
         takes("partition_num", "How many partitions the topic has", PARTITION_NUM, 4),
@@ -148,6 +148,7 @@ export const TOPICS: OperationGroup = {
           "MISSING_ARG_PARTITIONS",
           ...FLAGS.map((name) => `INVALID_ARG_${name.toUpperCase()}`),
           "INVALID_ARG_CHANNEL_ORDER",
+          "SETTINGS_OF_CLUSTER: …",
         ],
         503: ["PUB_FAILED", "EXITING", "DRAINING", "TOPIC_NOT_OPEN"],
       },
@@ -178,16 +179,17 @@ export const TOPICS: OperationGroup = {
       answer: NO_BODY,
       errors: {
         ...NO_VALID_TOPIC,
-        400: ["MISSING_ARG_TOPIC", "INVALID_TOPIC", "INVALID_ARG_UPGRADEEXT", "INVALID_ARG_CHANNEL_ORDER"],
+        400: ["MISSING_ARG_TOPIC", "INVALID_TOPIC", "INVALID_ARG_UPGRADEEXT", "INVALID_ARG_CHANNEL_ORDER", "SETTINGS_OF_CLUSTER: …"],
         503: ["PUB_FAILED", "EXITING", "TOPIC_NOT_OPEN"],
       },
     },
     "POST /topic/delete": {
       summary: "Delete a topic with its channels and messages",
-      details: "The connections of its consumers are closed.",
-      parameters: [TOPIC],
+      details:
+        "The connections of its consumers are closed. A topic of a cluster goes at all brokers, with `partition=**`; NSQ's tools, which do not say that, delete it at lookup servers.",
+      parameters: [TOPIC, takes("partition", "`**`: at all brokers of the cluster", STRING, "**")],
       answer: NO_BODY,
-      errors: NO_TOPIC,
+      errors: { ...NO_TOPIC, 400: [...NO_TOPIC[400], "TOPIC_OF_CLUSTER: …"] },
     },
     "POST /topic/empty": {
       summary: "Drop the messages that no channel has got yet",
