@@ -12,6 +12,8 @@ export interface ClusterOptions {
   /** Where members of etcd, lookups and brokers run, one each. Without places of etcd its members (one) are on this host. */
   readonly etcd?: readonly EtcdPlace[];
   readonly etcdMembers?: number;
+  /** An etcd that is there already, and ends with the cluster. */
+  readonly ownEtcd?: RealEtcd;
   readonly lookups: readonly EtcdPlace[];
   readonly brokers: readonly EtcdPlace[];
   /** The program, without its mode. */
@@ -128,7 +130,8 @@ export class ClusterProcesses implements AsyncDisposable {
 
   /** @returns once all servers have their listeners */
   static async start(options: ClusterOptions): Promise<ClusterProcesses> {
-    const etcd = await RealEtcd.start(options.etcd === undefined ? { members: options.etcdMembers ?? 1 } : { places: options.etcd });
+    const places = options.etcd === undefined ? { members: options.etcdMembers ?? 1 } : { places: options.etcd };
+    const etcd = options.ownEtcd ?? (await RealEtcd.start(places));
     const cluster = new ClusterProcesses(etcd, options, mkdtempSync(join(tmpdir(), "bunsq-cluster-")));
     try {
       await Promise.all(cluster.lookups.map((lookup) => lookup.start()));
