@@ -109,8 +109,14 @@ export const BROKEN_VARIANTS: readonly BrokenVariant[] = [
     ...getter("a leader that is cut off goes on with an ordered partition", Leader.prototype, "mayHandOut", () => true),
     odds: { ordered: 1 },
   },
-  method("a new leader of an ordered partition does not wait for the one before", OrderRight.prototype, "waitFrom", () => 0),
-  method("an ordered partition goes on before replicas know what is finished", SimChannel.prototype, "waitsForReplicas", () => false),
+  {
+    ...method("a new leader of an ordered partition does not wait for the one before", OrderRight.prototype, "waitFrom", () => 0),
+    odds: { ordered: 1 },
+  },
+  {
+    ...method("an ordered partition goes on before replicas know what is finished", SimChannel.prototype, "waitsForReplicas", () => false),
+    odds: { ordered: 1 },
+  },
   getter("a leader delivers what is not released", SimChannel.prototype, "deliverable", function () {
     return this.partition.disk.end;
   }),

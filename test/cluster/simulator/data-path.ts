@@ -21,6 +21,8 @@ export class SimDataPath {
   isLost = false;
   /** What it had when it was set back to what it had before. */
   readonly setBack = new Set<number>();
+  /** How many runs of a broker have read what it has. */
+  uses = 0;
   private note: RunNote | undefined;
   /** What it remembers of its runs. */
   readonly runs: RunNotes = {
@@ -42,8 +44,8 @@ export class SimDataPath {
 
   /** What it has now. @returns what brings it back to that, if it was used since then */
   copy(): () => boolean {
-    const { note } = this;
-    const disks = [...this.partitions].map(([prefix, disk]) => ({ prefix, disk: disk.copy() }));
+    const { note, uses } = this;
+    const disks = [...this.partitions].map(([prefix, disk]) => ({ prefix, disk: disk.copy(), isOld: disk.isOld }));
     return () => {
       if (this.note?.begun.at(-1) === note?.begun.at(-1)) return false;
       this.note = note;
@@ -52,7 +54,8 @@ export class SimDataPath {
         this.remove(prefix);
         this.setBack.add(prefix);
       }
-      for (const { prefix, disk } of disks) this.partitions.set(prefix, disk.copy());
+      for (const { prefix, disk, isOld } of disks)
+        this.partitions.set(prefix, Object.assign(disk.copy(), { isOld: isOld || this.uses > uses }));
       return true;
     };
   }

@@ -34,6 +34,7 @@ export class PartitionHistory {
     const { disk, broker, replica } = partition;
     const newest = this.epochs.get(disk) ?? 0;
     const { name } = broker.node;
+    if (disk.isOld && disk.isWhole) return `${name} trusts an older copy of its disk`;
     if (role.epoch < newest) return `${name} is in epoch ${role.epoch} after ${newest}`;
     this.epochs.set(disk, role.epoch);
     const seen = replica?.stored?.value.epoch ?? 0;

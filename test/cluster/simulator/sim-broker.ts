@@ -114,6 +114,7 @@ export class SimBroker {
   private async join(): Promise<void> {
     const isCopy = await this.claim.claim();
     if (isCopy === undefined) return;
+    this.dataPath.uses++;
     if (!isCopy) this.membership.start();
     this.replication.start();
     void this.view.start().then(() => this.removeOthers());
