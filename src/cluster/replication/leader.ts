@@ -107,6 +107,7 @@ export class Leader implements Counted {
   /** Why nothing may be published; undefined: it may. */
   get refusal(): string | undefined {
     if (this.isHandingOver) return "the partition gets another leader";
+    if (this.state.isFull) return "the disk of this broker does not take what goes along with messages";
     const { length } = this.inSync.members;
     const { minInSync } = this.partition.host;
     return length < minInSync ? `${length} of ${minInSync} replicas are in sync` : this.stall.reason;

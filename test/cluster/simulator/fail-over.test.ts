@@ -194,6 +194,30 @@ test("a leader whose disk fails as those of all others do leads on, and refuses 
   expect(cluster.leader).toBe(leader);
 });
 
+test("a leader that cannot store its channels takes no publishes that would make more of them, until it can", () => {
+  const cluster = new ThreeBrokers();
+  cluster.publishMs();
+  const leader = cluster.leader as SimBroker;
+  const { replica } = partitionOf(leader);
+  for (const { dataPath } of cluster.brokers) dataPath.faults.isFull = true;
+  const change = (key: string, value: Buffer | undefined) =>
+    leader.node.run(() => partitionOf(leader).changeState([{ key: `deferred/${key}`, value }]));
+  for (const key of ["1", "2", "1"]) change(key, Buffer.alloc(400_000));
+  cluster.world.time.advance(10);
+  expect(replica.refusal).toBeUndefined();
+  change("3", Buffer.alloc(400_000));
+  cluster.world.time.advance(10);
+  expect(replica.refusal).toBe("the disk of this broker does not take what goes along with messages");
+  change("1", undefined);
+  expect(replica.refusal).toBeUndefined();
+  change("4", Buffer.alloc(400_000));
+  for (const { dataPath } of cluster.brokers) dataPath.faults.isFull = false;
+  cluster.world.time.advance(1_000);
+  expect(replica.refusal).toBeUndefined();
+  expect(Reflect.get(replica.leading?.state ?? {}, "unstoredBytes")).toBe(0);
+  expect(cluster.publishMs()).toBeLessThan(50);
+});
+
 test("a process that stood still does not take the others for dead", () => {
   const cluster = new ThreeBrokers();
   cluster.publishMs();

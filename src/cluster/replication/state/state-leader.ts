@@ -4,6 +4,10 @@ import type { StateChange } from "./replica-state.ts";
 import { STATE_BYTES, type StateFrame, type StateKeys } from "./state-frames.ts";
 import { StateProgress } from "./state-progress.ts";
 
+/** No publish is taken while more than this is not stored: of it comes more state. Where nothing can be stored at all it is less. */
+const MOST_UNSTORED_BYTES = 64 * 1024 * 1024;
+const MOST_FAILED_BYTES = 1024 * 1024;
+
 /** Which replicas count, as the leader knows it. */
 export interface Counted {
   readonly members: readonly string[];
@@ -36,6 +40,7 @@ export class StateLeader {
   private failingSinceMs: number | undefined;
   /** What it has not stored yet. */
   private readonly unstored = new Map<string, StateChange>();
+  private unstoredBytes = 0;
   private isStoring = false;
   private isAsked = false;
   private isOver = false;
@@ -52,7 +57,9 @@ export class StateLeader {
   change(key: string, value: Buffer | undefined): void {
     if (this.isOver) return;
     this.number++;
-    this.unstored.set(key, { key, epoch: this.epoch, number: this.number, value });
+    const change = { key, epoch: this.epoch, number: this.number, value };
+    this.unstoredBytes += bytesOf(change) - bytesOf(this.unstored.get(key));
+    this.unstored.set(key, change);
     for (const follower of this.followers.values()) {
       follower.waitedMs(this.number - 1, this.nowMs);
       follower.changed(key, value === undefined);
@@ -124,6 +131,11 @@ export class StateLeader {
     return this.followers.get(uid)?.waitedMs(this.number, this.nowMs) ?? 0;
   }
 
+  /** It has so much that is not stored that nothing should come that makes more of it. */
+  get isFull(): boolean {
+    return this.unstoredBytes > (this.failingSinceMs === undefined ? MOST_UNSTORED_BYTES : MOST_FAILED_BYTES);
+  }
+
   /** For how long this broker could store nothing of what it has to, ms. */
   get failingMs(): number {
     return this.failingSinceMs === undefined ? 0 : this.nowMs - this.failingSinceMs;
@@ -183,7 +195,11 @@ export class StateLeader {
       else this.failingSinceMs = undefined;
       if (failure !== undefined)
         return this.parts.errors.error(`PARTITION(${this.partition.name}): cannot store its channels: ${failure.message}`);
-      for (const change of changes) if (this.unstored.get(change.key) === change) this.unstored.delete(change.key);
+      for (const change of changes) {
+        if (this.unstored.get(change.key) !== change) continue;
+        this.unstored.delete(change.key);
+        this.unstoredBytes -= bytesOf(change);
+      }
       if (this.isOver) return;
       this.stored = number;
       if (this.unstored.size > 0) this.askWork();
@@ -256,4 +272,8 @@ export class StateLeader {
   private get nowMs(): number {
     return this.parts.clock.steadyMs();
   }
+}
+
+function bytesOf(change: StateChange | undefined): number {
+  return change === undefined ? 0 : change.key.length + (change.value?.length ?? 0);
 }
