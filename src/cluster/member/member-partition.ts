@@ -1,3 +1,4 @@
+import type { Timer } from "../../base/clock.ts";
 import { PublishError } from "../../broker/acks/pending-publish.ts";
 import { channelRow } from "../../broker/topics/channel/channel-row.ts";
 import { ReplicatedPartition } from "../../broker/topics/replicated-partition.ts";
@@ -28,6 +29,7 @@ export class MemberPartition implements ReplicaHost {
   private readonly values: ReplicaValues;
   private replica: Replica | undefined;
   private newest: Role | undefined;
+  private again: Timer | undefined;
   private lastRefusal: PublishError | undefined;
 
   /** @param onRole called when it is led here, or no more */
@@ -99,6 +101,8 @@ export class MemberPartition implements ReplicaHost {
   onRole(role: Role): void {
     const isAgain = this.newest === role;
     this.newest = role;
+    if (this.again !== undefined) this.parts.clock.cancel(this.again);
+    this.again = undefined;
     const { replicated } = this;
     const leads = role.name === "leader";
     if (replicated.leads === leads) return;
@@ -143,9 +147,7 @@ export class MemberPartition implements ReplicaHost {
 
   /** Until what channels need can be read, or another broker leads, nothing is served. */
   private tryAgain(role: Role): void {
-    this.parts.clock.callAfter(AGAIN_MS, () => {
-      if (this.newest === role) this.onRole(role);
-    });
+    this.again = this.parts.clock.callAfter(AGAIN_MS, () => this.onRole(role));
   }
 
   /** Who leads changes whatever the disk does. @returns whether nothing failed */

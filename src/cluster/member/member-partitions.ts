@@ -106,6 +106,7 @@ export class MemberPartitions {
   close(): void {
     this.isClosed = true;
     this.changedTopics.clear();
+    this.memories.close();
     if (this.timer !== undefined) this.parts.clock.cancel(this.timer);
   }
 

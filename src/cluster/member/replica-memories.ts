@@ -1,4 +1,4 @@
-import type { Clock } from "../../base/clock.ts";
+import type { Clock, Timer } from "../../base/clock.ts";
 import type { RateLimitedLog } from "../../base/rate-limited-log.ts";
 import type { MetadataStore } from "../../broker/storage/metadata/metadata-store.ts";
 import { type ReplicaRow, ReplicaRows } from "../../broker/storage/metadata/replica-rows.ts";
@@ -43,6 +43,8 @@ export class ReplicaMemories {
   /** Those of earlier runs, by the ids of their partitions. */
   private readonly stored: ReadonlyMap<number, ReplicaRow>;
   private readonly waiting = new Set<StoredMemory>();
+  private again: Timer | undefined;
+  private isClosed = false;
 
   constructor(
     private readonly metadata: MetadataStore,
@@ -51,6 +53,13 @@ export class ReplicaMemories {
   ) {
     this.rows = metadata.part(ReplicaRows);
     this.stored = new Map(this.rows.load().map((row) => [row.topicId, row]));
+  }
+
+  /** Saves what waits for it, and nothing by itself from then on. */
+  close(): void {
+    if (this.waiting.size > 0) this.saveWaiting();
+    this.isClosed = true;
+    if (this.again !== undefined) this.clock.cancel(this.again);
   }
 
   /** What an earlier run noted of a partition; undefined: it was no replica. */
@@ -96,13 +105,14 @@ export class ReplicaMemories {
   }
 
   private saveWaiting(): void {
+    if (this.isClosed) return;
     const memories = [...this.waiting];
     this.waiting.clear();
     try {
       this.metadata.changeAll(() => this.rows.save(memories.map(({ row }) => row)));
     } catch (error) {
       this.errors.error(`CLUSTER: cannot save that replicas have caught up: ${(error as Error).message}`);
-      this.clock.callAfter(AGAIN_MS, () => {
+      this.again = this.clock.callAfter(AGAIN_MS, () => {
         for (const memory of memories) this.saveSoon(memory);
       });
     }

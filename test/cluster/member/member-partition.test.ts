@@ -59,6 +59,21 @@ test("a leader that cannot take up its channels serves nothing, and tries again"
   expect(topic.channel("c").partitions[0]?.floor).toBe(0);
 });
 
+test("what could not be led is not tried again once another broker leads", () => {
+  const { timed, broker, clock, parts, errors } = open();
+  const [partition] = timed.topic.partitions;
+  const memory = new ReplicaMemories(broker.metadata, clock, errors).of({ topicId: partition.id, uid: "t", epoch: 1, isWhole: true });
+  const channelKeeper = Object.create(broker.channelKeeper, { canTakeUp: { value: () => false } });
+  const failing = { ...parts, broker: Object.create(broker, { channelKeeper: { value: channelKeeper } }) };
+  const member = new MemberPartition(failing, partition, memory, () => {});
+  const timers = () => (Reflect.get(clock, "calls") as unknown[]).length;
+  const before = timers();
+  member.onRole({ name: "leader", epoch: 2 });
+  expect(timers()).toBe(before + 1);
+  member.onRole({ name: "out", epoch: 2 });
+  expect(timers()).toBe(before);
+});
+
 test("publishes that wait for what does not come are refused, as it is not known whether they will be there, until it goes on", async () => {
   const { timed, broker, clock, parts, errors } = open();
   const { topic } = timed;

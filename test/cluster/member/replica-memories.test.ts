@@ -4,6 +4,7 @@ import { RateLimitedLog } from "../../../src/base/rate-limited-log.ts";
 import { MetadataStore } from "../../../src/broker/storage/metadata/metadata-store.ts";
 import { ReplicaMemories } from "../../../src/cluster/member/replica-memories.ts";
 import { MemoryLogger, removeFolder, temporaryFolder } from "../../support/in-process.ts";
+import { SimulatedClock } from "../../support/simulated-clock.ts";
 
 /** A run of a broker, which is killed at the end. */
 function inRun(folder: string, bootId: string, play: (memories: ReplicaMemories, store: MetadataStore) => void): void {
@@ -60,3 +61,27 @@ test(
     inRun(folder, "second", (memories) => expect(memories.earlier(topicId)?.wasCut).toBe(false));
   }),
 );
+
+test("what could not be saved is tried again until it is closed", () => {
+  const folder = temporaryFolder();
+  const clock = new SimulatedClock(0);
+  const store = new MetadataStore(folder);
+  let tries = 0;
+  const failing: MetadataStore = Object.create(store, {
+    changeAll: {
+      value: () => {
+        tries++;
+        throw new Error("disk I/O error");
+      },
+    },
+  });
+  const memories = new ReplicaMemories(failing, clock, new RateLimitedLog(new MemoryLogger(), () => 0));
+  memories.of({ topicId: 1, uid: "u", epoch: 3, isWhole: false }).becameWhole();
+  clock.advance(1_500);
+  expect(tries).toBe(2);
+  memories.close();
+  clock.advance(5_000);
+  expect(tries).toBe(2);
+  store.close();
+  removeFolder(folder);
+});
