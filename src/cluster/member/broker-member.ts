@@ -30,6 +30,7 @@ import { RunClaim } from "../state/run-claim.ts";
 import { LoadMeter } from "./load-meter.ts";
 import { MemberPartitions } from "./member-partitions.ts";
 import type { MemberBroker } from "./member-parts.ts";
+import { warnOfOpen } from "./open-replication.ts";
 import { keysOf, newRun } from "./own-names.ts";
 import { readReplicationTls } from "./replication-tls.ts";
 import { Routing } from "./routing.ts";
@@ -84,7 +85,9 @@ export class BrokerMember implements ClusterMember {
     this.errors = new RateLimitedLog(logger, () => clock.steadyMs());
     this.keys = keysOf(options.cluster);
     this.etcd = new MeteredEtcd(new EtcdHttp(readEtcdOptions(options)), clock);
-    this.network = new SocketNetwork("replication-address", logger, readReplicationTls(options));
+    const tls = readReplicationTls(options);
+    if (tls === undefined) warnOfOpen(options.replicationAddress, logger);
+    this.network = new SocketNetwork("replication-address", logger, tls);
     const directory = join(resolve(options.dataPath), DATA_FOLDER);
     this.uid = dataPathUid(openFiles, directory, systemRandom);
     this.run = newRun();
