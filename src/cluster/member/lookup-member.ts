@@ -11,6 +11,7 @@ import { EtcdTrouble } from "../etcd/etcd-trouble.ts";
 import { MeteredEtcd } from "../etcd/metered-etcd.ts";
 import { parseBalanceHours } from "../placement/balance-hours.ts";
 import { Controller } from "../placement/controller.ts";
+import { candidatesOf } from "../placement/layout.ts";
 import { minInSyncOf } from "../placement/min-in-sync.ts";
 import { OperatorCalls } from "../placement/operator-calls.ts";
 import { PlacementRequests } from "../placement/placement-requests.ts";
@@ -140,6 +141,11 @@ export class LookupMember {
   /** Whether a broker of the cluster is there. @param http `host:port` */
   isBrokerAt(http: string): boolean {
     return [...this.view.brokers.values()].some(({ value }) => value.http === http);
+  }
+
+  /** How many brokers may get replicas. */
+  get candidates(): number {
+    return candidatesOf(this.view).length;
   }
 
   /** Whether it was read what etcd has. */

@@ -2,6 +2,7 @@ import type { Clock } from "../../base/clock.ts";
 import type { Logger } from "../../base/logger.ts";
 import { PublishError } from "../../broker/acks/pending-publish.ts";
 import type { BrokerOptions } from "../../broker/options.ts";
+import { candidatesOf } from "../placement/layout.ts";
 import { minInSyncOf, warnOfFew } from "../placement/min-in-sync.ts";
 import type { TopicChanges } from "../placement/topic-changes.ts";
 import type { ClusterView } from "../state/cluster-view.ts";
@@ -69,7 +70,7 @@ export class TopicMaker {
 
   private settings() {
     const { clusterReplicas, minInSync, durability, retentionTimeMs, retentionBytes } = this.options;
-    const replicas = Math.max(1, Math.min(clusterReplicas, this.view.brokers.size));
+    const replicas = Math.max(1, Math.min(clusterReplicas, candidatesOf(this.view).length));
     return {
       replicas,
       minInSync: minInSyncOf(replicas, minInSync),

@@ -1,18 +1,23 @@
 import type { ClusterView } from "../state/cluster-view.ts";
 import { topicAndPartition } from "../state/keys.ts";
-import type { PartitionRecord } from "../state/records.ts";
+import type { BrokerRecord, PartitionRecord } from "../state/records.ts";
 import type { Layout, Placed } from "./placed.ts";
 
 /** How many bytes a second of a leader, and stored bytes of a replica, weigh as much as the partition itself. */
 const LEADER_UNIT = 1024;
 const REPLICA_UNIT = 1024 * 1024;
 
+/** The brokers that may get replicas: they are alive, and nobody wants them removed. */
+export function candidatesOf({ brokers, removals }: Pick<ClusterView, "brokers" | "removals">): BrokerRecord[] {
+  return [...brokers.values()].flatMap(({ value }) => (removals.has(value.uid) ? [] : value));
+}
+
 /**
  * The cluster as it is to be placed on. Brokers say what they have to do as a whole, so each partition of a broker gets an even share of it.
  */
 export function layoutOf(view: ClusterView): Layout {
   const brokers = [...view.brokers.values()].map(({ value }) => value);
-  const candidates = brokers.filter(({ uid }) => !view.removals.has(uid)).map(({ uid, zone }) => ({ uid, zone }));
+  const candidates = candidatesOf(view).map(({ uid, zone }) => ({ uid, zone }));
   const zones = new Map(brokers.map(({ uid, zone }) => [uid, zone]));
   const leads = new Map<string, number>();
   const keeps = new Map<string, number>();

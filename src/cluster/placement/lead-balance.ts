@@ -1,7 +1,7 @@
 import type { ClusterView, Stored } from "../state/cluster-view.ts";
 import { topicAndPartition } from "../state/keys.ts";
 import type { MoveRecord, PartitionRecord } from "../state/records.ts";
-import { layoutOf } from "./layout.ts";
+import { candidatesOf, layoutOf } from "./layout.ts";
 import { planLeads } from "./lead-plan.ts";
 import { Steadiness } from "./steadiness.ts";
 
@@ -113,8 +113,7 @@ export class LeadBalance {
 
   /** Those that may get partitions. */
   private alive(): string[] {
-    const { brokers, removals } = this.options.view;
-    return [...brokers.values()].flatMap(({ value }) => (removals.has(value.uid) ? [] : value.uid));
+    return candidatesOf(this.options.view).map(({ uid }) => uid);
   }
 
   /** How many partitions are still led by those that are to hand them over. */

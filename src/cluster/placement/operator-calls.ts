@@ -2,6 +2,7 @@ import type { Logger } from "../../base/logger.ts";
 import type { BrokerNames } from "../report/broker-names.ts";
 import type { ClusterView } from "../state/cluster-view.ts";
 import { ClusterRefusal } from "./cluster-refusal.ts";
+import { candidatesOf } from "./layout.ts";
 import { majorityOf } from "./min-in-sync.ts";
 import type { PlacementRequests } from "./placement-requests.ts";
 import type { TopicChanges } from "./topic-changes.ts";
@@ -77,7 +78,7 @@ export class OperatorCalls {
     const { view, topics, minInSyncOf } = this.parts;
     const record = view.topics.get(topic)?.value;
     if (record === undefined) return new ClusterRefusal("no-such-topic", `there is no topic ${topic} in the cluster`);
-    const brokers = this.brokersForReplicas;
+    const brokers = candidatesOf(view).length;
     if (replicas > brokers && replicas > record.replicas)
       return new ClusterRefusal("too-few-brokers", `${replicas} replicas need as many brokers; ${brokers} are alive and not being removed`);
     const wasMajority = record.minInSync === majorityOf(record.replicas);
@@ -117,11 +118,6 @@ export class OperatorCalls {
     if (refusal === undefined) this.parts.logger.warn(`CLUSTER: asked by ${by} to ${what}: acknowledged messages may be lost`);
     else return this.logged(what, refusal);
     return undefined;
-  }
-
-  private get brokersForReplicas(): number {
-    const { view } = this.parts;
-    return [...view.brokers.values()].filter(({ value }) => !view.removals.has(value.uid)).length;
   }
 
   private logged(what: string, refusal: ClusterRefusal | undefined): ClusterRefusal | undefined {

@@ -21,9 +21,8 @@ const POLL_MS = 10;
 export async function createInCluster(call: LookupCall, cluster: ClusterTopics, name: string): Promise<Response> {
   const { member } = cluster;
   const partitions = call.query.get("partition_num") === undefined ? 1 : partitionCount(call);
-  const brokers = [...member.view.brokers.values()].filter(({ value }) => !member.view.removals.has(value.uid)).length;
   const asked = replicaCount(call);
-  const replicas = asked ?? Math.max(1, Math.min(member.options.clusterReplicas, brokers));
+  const replicas = asked ?? Math.max(1, Math.min(member.options.clusterReplicas, member.candidates));
   const { durability = "write", retentionMs = 0 } = storageOf(call);
   const wanted: TopicSettings = {
     partitions,
