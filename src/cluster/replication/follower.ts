@@ -85,6 +85,8 @@ export class Follower {
     const { log } = this.partition;
     this.attempt(() => {
       if (!restarts && log.start > needed && log.end > log.start) return this.copy(start);
+      // Some channel has still to get what is given up here.
+      if (restarts && log.end > Math.max(log.start, needed)) this.leaveInSyncSet();
       if (to < Math.min(this.highWatermark, log.end))
         this.parts.errors.error(
           `PARTITION(${this.partition.name}): messages ${to} to ${this.highWatermark - 1} are removed: they were acknowledged, and the leader has lost them`,
@@ -141,10 +143,15 @@ export class Follower {
   private copy(start: number): void {
     const { log, name } = this.partition;
     this.parts.errors.error(`PARTITION(${name}): messages from ${start} on are gone; the log is read anew from its leader`);
-    if (!this.events.onLost()) throw new Error("it is in sync as long as etcd does not know of that");
+    this.leaveInSyncSet();
     log.restartAt(start);
     this.parts.counts.repairedRegions++;
     this.follow();
+  }
+
+  /** @throws Error as long as others rely on this log */
+  private leaveInSyncSet(): void {
+    if (!this.events.onLost()) throw new Error("it is in sync as long as etcd does not know of that");
   }
 
   /** The log cannot be mended where it is: what follows is read from the leader again. */

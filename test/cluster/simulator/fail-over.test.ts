@@ -2,6 +2,7 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import type { Peer } from "../../../src/cluster/replication/peer.ts";
 import { decodeFrame, type Frame, LENGTH_BYTES } from "../../../src/cluster/replication/wire.ts";
 import type { SimBroker } from "./sim-broker.ts";
+import type { SimDisk } from "./sim-disk.ts";
 import { PREFIX, partitionOf, ThreeBrokers, UIDS } from "./three-brokers.ts";
 
 /** How long the machine takes for a simulation says nothing. */
@@ -317,4 +318,39 @@ test("values of the state that change in a turn go before the messages of the tu
     return frame.kind === "append" ? ["append"] : [];
   });
   expect(told).toEqual(["joining/1", "append", "channel/c"]);
+});
+
+test("a follower does not give up what it has before etcd has it out of the in-sync set", () => {
+  // Messages of a time without leaders, as a broker has them that was alone: no epoch tells where logs part.
+  const messages = 10;
+  const cluster = new ThreeBrokers(({ brokers: [first] }) => {
+    const disk = first?.dataPath.open(PREFIX, "write", true) as SimDisk;
+    for (let i = 0; i < messages; i++) {
+      const bytes = Buffer.alloc(8);
+      bytes.writeDoubleBE(i);
+      const commit = { firstSequence: i, count: 1, length: 8, timeMs: 1, crc: Bun.hash.crc32(bytes) };
+      disk.commits.push({ commit, epoch: 0, bytes });
+    }
+  });
+  const { etcd } = cluster.world;
+  const leader = cluster.leader as SimBroker;
+  const [follower] = cluster.brokers.filter((broker) => broker !== leader) as [SimBroker];
+  // Some channel has still to get all of them.
+  Object.defineProperty(partitionOf(leader).log, "finished", { get: () => 0 });
+  cluster.until("all have them", () => cluster.brokers.every((broker) => partitionOf(broker).log.end === messages));
+  etcd.setDown(true);
+  const connection = Reflect.get(follower.replication.peers.get(leader.uid) as object, "connection") as { abort(): void };
+  connection.abort();
+  const { log } = partitionOf(follower);
+  const restartAt = log.restartAt.bind(log);
+  let begunAnew = 0;
+  log.restartAt = (sequence) => {
+    if (cluster.inSync.includes(follower.uid)) begunAnew++;
+    restartAt(sequence);
+  };
+  cluster.world.time.advance(2_000);
+  expect([cluster.inSync.includes(follower.uid), begunAnew, log.end]).toEqual([true, 0, messages]);
+  etcd.setDown(false);
+  cluster.until("all are in sync", () => cluster.inSync.length === UIDS.length && log.end === messages);
+  expect(begunAnew).toBe(0);
 });
