@@ -6,7 +6,10 @@ import type { Stored } from "../state/cluster-view.ts";
 import { type PartitionRecord, SHAPES } from "../state/records.ts";
 import { BadValue } from "../state/shape.ts";
 
-/** How long to wait before a change is tried again whose outcome is not known. */
+/**
+ * How long to wait before a change is tried again whose outcome is not known. As long those wait whose change was not made: most would ask
+ * for it again at once, and etcd may refuse at once.
+ */
 const AGAIN_MS = 200;
 
 /** As many of those hear in one turn that a transaction has changed their records. */
@@ -104,20 +107,27 @@ export class RecordWriter {
 
   private overtaken(changes: readonly Change[], entries: readonly (EtcdEntry | undefined)[]): void {
     this.add(changes.filter(({ modRevision }, i) => entries[i]?.modRevision === modRevision));
-    for (const [i, { modRevision, onChanged }] of changes.entries()) {
+    for (const [i, change] of changes.entries()) {
       const entry = entries[i];
-      if (entry?.modRevision !== modRevision) onChanged(entry === undefined ? undefined : storedOf(entry));
+      if (entry?.modRevision === change.modRevision) continue;
+      const stored = entry === undefined ? undefined : storedOf(entry);
+      if (stored === undefined) this.later(() => change.onChanged(undefined));
+      else change.onChanged(stored);
     }
   }
 
   private failed(changes: readonly Change[], { outcome }: EtcdError): void {
     if (outcome === "unknown") for (const change of changes) change.isUncertain = true;
-    const uncertain = changes.filter(({ isUncertain }) => isUncertain);
-    for (const { isUncertain, onChanged } of changes) if (!isUncertain) onChanged(undefined);
-    if (uncertain.length === 0) return;
+    this.later(() => {
+      this.add(changes.filter(({ isUncertain }) => isUncertain));
+      for (const { isUncertain, onChanged } of changes) if (!isUncertain) onChanged(undefined);
+    });
+  }
+
+  private later(action: () => void): void {
     const timer = this.clock.callAfter(AGAIN_MS, () => {
       this.timers.delete(timer);
-      this.add(uncertain);
+      action();
     });
     this.timers.add(timer);
   }

@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { MAX_TXN_OPERATIONS } from "../../../src/cluster/etcd/etcd.ts";
+import { EtcdError } from "../../../src/cluster/etcd/etcd-error.ts";
 import { RecordWriter } from "../../../src/cluster/replication/record-writer.ts";
 import type { StoredRecord } from "../../../src/cluster/replication/replica-parts.ts";
 import { ClusterKeys } from "../../../src/cluster/state/keys.ts";
@@ -86,4 +87,23 @@ test("a change that etcd surely did not make is given up", () => {
   time.until(() => outcomes.get(5)?.length === 1, 10_000, "the outcome");
   expect(outcomes.get(5)).toEqual([undefined]);
   expect(leaderOf(5)).toBe(A);
+});
+
+test("who asks again at once for a change that etcd did not take does not keep the process busy", () => {
+  const time = new SimTime();
+  const node = new SimNode("n", time);
+  let calls = 0;
+  const refused = new EtcdError("unreachable", "none", "nobody listens there");
+  const txn = () => {
+    calls++;
+    return Promise.resolve(refused);
+  };
+  const etcd = { ...new SimEtcd(time, new Random(1)).client(node), txn };
+  const writer = new RecordWriter(etcd, node);
+  const stored = { value: recordOf(1, A, 1), modRevision: 1, lease: "" };
+  const change = () => writer.change(KEYS.partition("t", 0), stored, recordOf(1, B, 2), () => (calls < 1_000 ? change() : undefined));
+  change();
+  time.advance(1_000);
+  expect(calls).toBeGreaterThan(1);
+  expect(calls).toBeLessThan(10);
 });
