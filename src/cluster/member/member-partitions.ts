@@ -319,7 +319,7 @@ export class MemberPartitions {
   }
 
   /** Whether this broker has a partition. One that it had alone becomes a replica, if its record was made for that. */
-  private isKnown(name: string, index: number, record: TopicRecord, { prefix }: PartitionRecord): boolean {
+  private isKnown(name: string, index: number, record: TopicRecord, { prefix, inSync }: PartitionRecord): boolean {
     if (this.known(name, index) !== undefined) return true;
     const { registry } = this.parts.broker;
     const partition = registry.topics.get(name)?.partition(index);
@@ -330,7 +330,9 @@ export class MemberPartitions {
       registry.dropPartitions(partition.topic, [partition]);
       return false;
     }
-    if (partition.log.prefix !== prefix)
+    // Another broker's topic may have the same prefix. The one that a record was made for is in sync.
+    const isOthers = partition.log.startSequence < partition.log.next && !inSync.includes(this.parts.uid);
+    if (partition.log.prefix !== prefix || isOthers)
       throw new Error(`this broker has a topic of its own with this name; empty and delete it here, or give it replicas`);
     const memory = this.memories.of({ topicId: partition.id, uid: record.uid, epoch: 0, isWhole: this.isTrusted });
     this.memories.save([memory]);
