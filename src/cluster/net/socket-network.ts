@@ -1,5 +1,6 @@
 import type { Logger } from "../../base/logger.ts";
-import { type Address, formatAddress, listenError, parseAddress, parseRemoteAddress } from "../../net/address.ts";
+import { RateLimitedLog } from "../../base/rate-limited-log.ts";
+import { type Address, formatAddress, formatHost, listenError, parseAddress, parseRemoteAddress } from "../../net/address.ts";
 import type { CloseReason, Connection, ConnectionEvents, Network, NetworkListener } from "./network.ts";
 
 /** PEM texts of mutual TLS: each end shows its certificate, and trusts those that `ca` vouches for. */
@@ -11,15 +12,22 @@ export interface NetworkTls {
 
 /** Whoever connects and says nothing is cut after this time. */
 const HANDSHAKE_SECONDS = 10;
+/** No more wait for a handshake. The oldest is cut then: whoever makes many must not use up what the process may open. */
+const MOST_HANDSHAKES = 256;
 
 /** Real sockets, with mutual TLS if certificates are given. */
 export class SocketNetwork implements Network {
+  /** About whoever connects. */
+  private readonly strangers: RateLimitedLog;
+
   /** @param flag that sets the address to listen on, for errors */
   constructor(
     private readonly flag: string,
     private readonly logger: Logger,
     private readonly tls?: NetworkTls,
-  ) {}
+  ) {
+    this.strangers = new RateLimitedLog(logger);
+  }
 
   listen(text: string, onConnection: (connection: Connection) => ConnectionEvents): NetworkListener {
     const address = parseAddress(text);
@@ -29,17 +37,28 @@ export class SocketNetwork implements Network {
       socket.data = connection;
       connection.accepted(socket, onConnection);
     };
+    const shaking = new Set<Bun.Socket<SocketConnection | undefined>>();
+    const { close, ...others } = handlersOf((socket: Bun.Socket<SocketConnection | undefined>) => socket.data);
     const handlers: Bun.SocketHandler<SocketConnection | undefined> = {
-      ...handlersOf((socket) => socket.data),
+      ...others,
+      close: (socket, error) => {
+        shaking.delete(socket);
+        close(socket, error);
+      },
       ...(tls === undefined
         ? { open: accept }
         : {
-            open: (socket) => socket.timeout(HANDSHAKE_SECONDS),
+            open: (socket) => {
+              socket.timeout(HANDSHAKE_SECONDS);
+              const [oldest] = shaking;
+              if (shaking.add(socket).size > MOST_HANDSHAKES) oldest?.terminate();
+            },
             timeout: (socket) => void socket.terminate(),
             handshake: (socket, isDone, problem) => {
               socket.timeout(0);
+              shaking.delete(socket);
               if (isTrusted(isDone, problem)) return accept(socket);
-              this.logger.warn(`replication: ${formatAddress(socket.remoteAddress, socket.remotePort)} is refused: ${problem?.message}`);
+              this.strangers.error(`replication: ${formatHost(socket.remoteAddress)} is refused: ${problem?.message}`);
               socket.terminate();
             },
           }),

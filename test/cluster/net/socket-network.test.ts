@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { connect } from "node:net";
 import type { CloseReason, ConnectionEvents } from "../../../src/cluster/net/network.ts";
 import { type NetworkTls, SocketNetwork } from "../../../src/cluster/net/socket-network.ts";
 import { deadAddress } from "../../support/auth-server.ts";
@@ -90,6 +91,25 @@ test("with TLS neither end talks to one whose certificate it does not trust, or 
   expect(accepted).toBe(1);
   listener.close();
   foreign.close();
+});
+
+test("with TLS, of many connections that say nothing the oldest are cut", async () => {
+  const network = new SocketNetwork("replication-address", new MemoryLogger(), pems("node"));
+  const listener = network.listen("127.0.0.1:0", (connection) => {
+    connection.write(Buffer.from("hello"), 0, 5);
+    return silent;
+  });
+  let closed = 0;
+  const port = Number(listener.address.split(":").at(-1));
+  const sockets = Array.from({ length: 400 }, () =>
+    connect(port, "127.0.0.1")
+      .on("error", () => {})
+      .on("close", () => closed++),
+  );
+  await until("some to be cut", () => closed >= 400 - 256);
+  expect(await attempt(network, listener.address)).toBe("open");
+  for (const socket of sockets) socket.destroy();
+  listener.close();
 });
 
 test("a name that is not known fails, and an address that is taken is a StartError", async () => {
