@@ -114,7 +114,8 @@ export class BrokerMember implements ClusterMember {
     });
     this.report = new BrokerReport(this);
     this.forwarding = new Forwarding({
-      ...{ broker, routing: this.routing, network: this.network, clock, uid: this.uid, errors: this.errors },
+      ...{ broker, routing: this.routing, network: this.network, clock, uid: this.uid },
+      errors: new RateLimitedLog(logger, () => clock.steadyMs()),
       addressOf: (uid) => this.view.brokers.get(uid)?.value.replication || undefined,
     });
     broker.publishing.forwarder = this.forwarding.forwarder;

@@ -71,6 +71,8 @@ export class Replication {
   constructor(private readonly options: ReplicationOptions) {
     const { clock, etcd, network, random, hello, address, settings, lease, logger } = options;
     const errors = new RateLimitedLog(logger, () => clock.steadyMs());
+    // Whatever they send, what goes wrong here is told.
+    const strangers = new RateLimitedLog(logger, () => clock.steadyMs());
     this.inSyncLog = new InSyncLog(logger, this.counts);
     this.peers = new Peers(
       { clock, network, random, hello },
@@ -78,7 +80,7 @@ export class Replication {
       {
         onUp: (peer) => this.each((replica) => replica.peerUp(peer)),
         onDown: (peer) => this.each((replica) => replica.peerDown(peer)),
-        onTrouble: (who, error) => errors.error(`PEER(${who}): ${error.message}`),
+        onTrouble: (who, error) => (this.peers.get(who) === undefined ? strangers : errors).error(`PEER(${who}): ${error.message}`),
         onFrame: (peer, frame) => {
           if (frame.kind === "ends") for (const end of frame.ends) this.byNumber.get(end.partition)?.onEnd(peer, end);
           else if (frame.kind === "beat") for (const mark of frame.marks) this.byNumber.get(mark.partition)?.onMark(peer, mark);

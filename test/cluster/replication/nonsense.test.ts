@@ -70,3 +70,12 @@ test("brokers go on whatever nonsense one sends to another, and lose nothing", (
     expect(cluster.acked.filter((message) => !there.includes(message))).toEqual([]);
   }
 });
+
+test("what strangers send keeps no other errors out of the log", () => {
+  const cluster = new ThreeBrokers();
+  const [one, two] = cluster.brokers as [SimBroker, SimBroker];
+  const events = Reflect.get(one.replication.peers, "events") as PeerEvents;
+  for (let i = 0; i < 200; i++) events.onTrouble(`10.0.0.9:${i}`, new WireError(`a frame of ${i} bytes`));
+  events.onTrouble(two.uid, new Error("a defect"));
+  expect(cluster.world.logger.lines).toContain(`ERROR: PEER(${two.uid}): a defect`);
+});
