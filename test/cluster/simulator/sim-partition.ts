@@ -29,6 +29,8 @@ export class SimPartition implements ReplicaHost {
   readonly log: SimLog;
   readonly replica: Replica;
   private pending: Pending[] = [];
+  /** Changes of the state that are not answered yet, by the numbers of the last of each. */
+  private pendingState: { readonly number: number; readonly answer: () => void }[] = [];
   /** Where each publish with a key ends, while this broker leads. */
   private readonly keys = new Map<number, number>();
   /** Below this, messages may be delivered, while this broker leads. */
@@ -114,12 +116,19 @@ export class SimPartition implements ReplicaHost {
       state.change(key, value);
       return { key, epoch, number: state.number };
     });
-    state.whenReplicated((failure) => {
-      if (failure !== undefined) return;
+    const answer = () => {
       this.broker.site.watch.onStateAck(this, versions);
       done();
-    });
+    };
+    if (state.mark >= state.number) answer();
+    else this.pendingState.push({ number: state.number, answer });
     return versions;
+  }
+
+  /** More changes of the state are on all replicas that count. */
+  onStateMark(): void {
+    const mark = this.replica.leading?.state.mark ?? -1;
+    while (this.pendingState.length > 0 && this.pendingState[0].number <= mark) this.pendingState.shift()?.answer();
   }
 
   /** The broker has no part in it any more. */
@@ -167,6 +176,7 @@ export class SimPartition implements ReplicaHost {
   private endPending(): void {
     const { pending } = this;
     this.pending = [];
+    this.pendingState = [];
     for (const { answer } of pending) answer("unknown");
   }
 }

@@ -16,11 +16,6 @@ export interface Counted {
   isInSync(uid: string): boolean;
 }
 
-interface Waiting {
-  readonly number: number;
-  readonly done: (failure: Error | undefined) => void;
-}
-
 /**
  * The state of a partition that this broker leads in one epoch. It numbers the changes, keeps them, and sends them to the followers: of each
  * key the newest value. A change counts when every member of the in-sync set has it.
@@ -44,7 +39,6 @@ export class StateLeader {
   private isStoring = false;
   private isAsked = false;
   private isOver = false;
-  private waiting: Waiting[] = [];
 
   constructor(
     private readonly epoch: number,
@@ -72,17 +66,9 @@ export class StateLeader {
     return unstored === undefined ? this.partition.state.get(key)?.value : unstored.value;
   }
 
-  /** Calls back when all changes so far are on all replicas that count, or when another broker leads. */
-  whenReplicated(done: (failure: Error | undefined) => void): void {
-    if (this.isOver) done(new Error("another broker leads"));
-    else if (this.mark >= this.number) done(undefined);
-    else this.waiting.push({ number: this.number, done });
-  }
-
   /** Another broker leads, or none. */
   stop(): void {
     this.isOver = true;
-    for (const { done } of this.waiting.splice(0)) done(new Error("another broker leads"));
   }
 
   // ---- followers
@@ -159,7 +145,6 @@ export class StateLeader {
     const mark = counted.members.reduce((low, uid) => Math.min(low, uid === parts.uid ? this.stored : this.hasOf(uid)), this.number);
     if (mark <= this.mark) return;
     this.mark = mark;
-    while (this.waiting.length > 0 && this.waiting[0].number <= mark) this.waiting.shift()?.done(undefined);
     this.partition.host.onStateMark?.();
   }
 
