@@ -18,6 +18,8 @@ export class WriteAheadLog {
   isUnsure = true;
   private closed = false;
   private running = false;
+  /** A checkpoint that waits until a transaction has ended, in which SQLite makes none. */
+  private due: ((failure: Error | undefined) => void) | undefined;
 
   constructor(
     private readonly database: Database,
@@ -48,10 +50,20 @@ export class WriteAheadLog {
     this.sync((error) => {
       this.running = false;
       if (this.closed) return ended(undefined);
-      if (error === null) return ended(this.tryCheckpoint());
-      this.isUnsure = true;
-      ended(error);
+      if (error !== null) {
+        this.isUnsure = true;
+        ended(error);
+      } else if (this.database.inTransaction) this.due = ended;
+      else ended(this.tryCheckpoint());
     });
+  }
+
+  /** To be called at the end of a transaction that outlasts the call that has begun it. */
+  transactionEnded(): void {
+    const { due } = this;
+    if (due === undefined) return;
+    this.due = undefined;
+    due(this.tryCheckpoint());
   }
 
   /** The store is closed. */

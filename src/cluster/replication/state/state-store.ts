@@ -158,6 +158,7 @@ export class StateStore {
     }
     if (this.isOpen && failure !== undefined) this.rollBack();
     this.isOpen = false;
+    this.log.transactionEnded();
     for (const { done, fsync } of turn) {
       if (failure !== undefined || !fsync) done(failure);
       else this.awaitingSync.push(done);

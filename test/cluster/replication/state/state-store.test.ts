@@ -1,7 +1,9 @@
 import { Database } from "bun:sqlite";
-import { expect, test } from "bun:test";
+import { expect, spyOn, test } from "bun:test";
+import { statSync } from "node:fs";
 import { join } from "node:path";
 import { NO_BALLAST } from "../../../../src/broker/storage/disk/ballast.ts";
+import { systemDisk } from "../../../../src/broker/storage/disk/disk.ts";
 import type { StateChange } from "../../../../src/cluster/replication/state/replica-state.ts";
 import { StateStore } from "../../../../src/cluster/replication/state/state-store.ts";
 import { FailingDatabase } from "../../../support/failing-database.ts";
@@ -60,6 +62,38 @@ test(
     after.store.remove(2);
     after.endTurn();
     expect(after.other.keysAfter("", 9)).toEqual([]);
+    after.store.close();
+  }),
+);
+
+test(
+  "a large log whose sync ends within a turn is emptied when that has ended",
+  withFolder(async (folder) => {
+    const { store, endTurn, one } = open(folder);
+    one.apply([put("a", 1, "x".repeat(5 * 1024 * 1024))], () => {});
+    endTurn();
+    const logBytes = () => statSync(join(folder, "cluster-state.sqlite-wal")).size;
+    expect(logBytes()).toBeGreaterThan(5 * 1024 * 1024);
+    const told: (Error | undefined)[] = [];
+    let synced = 0;
+    const sync = spyOn(systemDisk, "sync").mockImplementation((_fd, done) => {
+      synced++;
+      queueMicrotask(() => done(null));
+    });
+    try {
+      store.review((failure) => told.push(failure));
+      one.apply([put("b", 2)], () => {});
+      await until("the log is synced", () => synced === 1);
+      await Bun.sleep(0);
+      expect(told).toEqual([]);
+      endTurn();
+      expect([told, logBytes()]).toEqual([[undefined], 0]);
+    } finally {
+      sync.mockRestore();
+    }
+    store.close();
+    const after = open(folder);
+    expect(after.one.keysAfter("", 9).map(({ number }) => number)).toEqual([1, 2]);
     after.store.close();
   }),
 );
