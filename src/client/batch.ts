@@ -39,8 +39,10 @@ export class Batch {
   attempts = 0;
   /** It may be at a broker that did not acknowledge it. */
   mayBeDuplicate = false;
-  /** The broker that it was sent to and that has not answered. */
+  /** The broker that it was sent to last, and that has not answered or does not know whether it was published. */
   sentTo: string | undefined;
+  /** What `sentTo` was before it was sent last. */
+  doubtedAt: string | undefined;
   /** The broker that it was sent to knows its key, so that it can be repeated there. */
   wasKeyed = false;
   /** The cluster whose brokers all know its key; undefined: only the one that it was sent to may. */
@@ -125,6 +127,11 @@ export class Batch {
     this.bytes += publication.bytes;
   }
 
+  /** What was sent last is not published. What was sent before may be. */
+  wasRefused(): void {
+    this.sentTo = this.doubtedAt;
+  }
+
   /** Takes out messages that nobody wants any more. */
   dropCancelled(): void {
     if (!this.publications.some(({ isCancelled }) => isCancelled)) return;
@@ -140,7 +147,8 @@ export class Batch {
     return this.publications.map((publication) => {
       const single = new Batch(this.topic, undefined, true, newKey());
       single.add(publication);
-      single.mayBeDuplicate = this.mayBeDuplicate;
+      // Under other keys they are not recognized.
+      single.mayBeDuplicate = this.mayBeDuplicate || this.sentTo !== undefined;
       single.attempts = this.attempts;
       single.refusedSinceMs = this.refusedSinceMs;
       return single;

@@ -266,6 +266,7 @@ export class ProducerBroker implements LinkOwner, Candidate {
       this.owner.emit({ type: "maybe-duplicated", topic, count, from, to: this.broker, key });
     }
     batch.attempts++;
+    batch.doubtedAt = batch.sentTo;
     batch.sentTo = this.broker;
     // The key of a deferred message stays with the broker that leads, and another one may lead next.
     const isDeferred = cluster !== undefined && (batch.deferMs ?? 0) > 0;
@@ -320,7 +321,7 @@ export class ProducerBroker implements LinkOwner, Candidate {
     if (batch === undefined) {
       return this.owner.emit({ type: "broker-error", broker: this.broker, error });
     }
-    batch.sentTo = undefined;
+    batch.wasRefused();
     // Messages of several calls share the batch, and only some of them may be bad.
     if (ABOUT_ONE.test(error.code) && !batch.isWhole && batch.count > 1) return this.split(batch);
     if (error.code.endsWith("PUB_FAILED") && UNKNOWN.test(error.text)) {
@@ -348,7 +349,9 @@ export class ProducerBroker implements LinkOwner, Candidate {
       if (this.owner.onNotLeader(batch, this)) return;
       this.pending += batch.count;
     }
-    this.finish(batch, new BrokerError(error.code, error.text, { broker: this.broker, command: batch.command }));
+    const context = { broker: this.broker, command: batch.command };
+    if (batch.sentTo === undefined) this.finish(batch, new BrokerError(error.code, error.text, context));
+    else this.finish(batch, new PublishError("OUTCOME_UNKNOWN", error.text, batch.topic, true, context));
   }
 
   onChunkEnd(): void {
@@ -362,7 +365,7 @@ export class ProducerBroker implements LinkOwner, Candidate {
     for (let i = lost.length - 1; i >= 0; i--) {
       const batch = lost[i] as Batch;
       // Commands behind one that ended the connection are not carried out.
-      if (this.hasRefused) batch.sentTo = undefined;
+      if (this.hasRefused) batch.wasRefused();
       if (batch.isAbandoned) {
         this.settled(batch);
         continue;

@@ -114,6 +114,40 @@ test("what brokers of a cluster refuse during a fail-over is tried again until o
   broker[Symbol.dispose]();
 });
 
+test("what may have been published before a broker refuses it keeps its key, and its messages stay together", async () => {
+  let attempts = 0;
+  const broker = new RecordingBroker([], {
+    features: FEATURES,
+    onPublish: (_line, _body, reply, socket) => {
+      attempts++;
+      if (attempts === 1) broker.cut();
+      else if (attempts === 2) refuse(socket, "E_MPUB_FAILED MPUB failed 1 of 2 replicas are in sync");
+      else reply("OK");
+    },
+  });
+  await using producer = new Producer({ brokers: [broker.address], maxReconnectMs: 10 });
+  await producer.ready();
+  const receipts = await Promise.all(["a", "b", "c"].map((key) => producer.publish("t", `of ${key}`, { key })));
+  expect(receipts.map(({ mayBeDuplicate }) => mayBeDuplicate)).toEqual([false, false, false]);
+  expect([attempts, new Set(broker.commands).size]).toEqual([3, 1]);
+  broker[Symbol.dispose]();
+});
+
+test("what is refused after it may have been published is rejected with that it may be there", async () => {
+  let attempts = 0;
+  const broker = new RecordingBroker([], {
+    features: FEATURES,
+    onPublish: (_line, _body, _reply, socket) => {
+      if (attempts++ === 0) broker.cut();
+      else refuse(socket, "E_PUB_FAILED PUB failed 1 of 2 replicas are in sync");
+    },
+  });
+  await using producer = new Producer({ brokers: [broker.address], maxReconnectMs: 10, failOverMs: 300 });
+  await producer.ready();
+  await expect(producer.publish("t", "x")).rejects.toMatchObject({ code: "OUTCOME_UNKNOWN", mayBeDuplicate: true });
+  broker[Symbol.dispose]();
+});
+
 test("that ends after failOverMs, with what the broker said last", async () => {
   const broker = new RecordingBroker([], {
     features: FEATURES,
