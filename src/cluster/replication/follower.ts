@@ -163,8 +163,9 @@ export class Follower {
     });
   }
 
+  /** Before the leader's answer to the newest ask, this log may have other messages below it. */
   onMark(highWatermark: number): void {
-    this.highWatermark = Math.max(this.highWatermark, highWatermark);
+    if (this.isFollowing) this.highWatermark = Math.max(this.highWatermark, highWatermark);
   }
 
   /** More of the log is on the disk. */

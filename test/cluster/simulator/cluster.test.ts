@@ -25,6 +25,15 @@ test("whatever fails, nothing that was acknowledged is lost, changed or reordere
   expect(Math.min(acked, changes)).toBeGreaterThan(SCHEDULES);
 }, 6_000_000);
 
+test("a follower that has not been told yet what to keep takes nothing for acknowledged that its leader never had", () => {
+  // In these, watermarks came before the leader's answer.
+  for (const seed of [1016, 1066, 1079, 1126, 1128, 1137]) {
+    const run = new ClusterRun(seed);
+    run.play();
+    expect(run.world.logger.lines.filter((line) => line.includes("the leader has lost them"))).toEqual([]);
+  }
+}, 600_000);
+
 test.each(BROKEN_VARIANTS.map((variant): [string, BrokenVariant] => [variant.what, variant]))(
   "the simulator notices that %s",
   (_what, variant) => {
