@@ -3,6 +3,7 @@ import { closeSync, openSync, readdirSync, readFileSync, unlinkSync, writeSync }
 import { join } from "node:path";
 import { startLookupServer } from "../../support/lookup.ts";
 import { describeUnless, missing } from "../../support/needs.ts";
+import { Random, seedFromEnvironment } from "../../support/random.ts";
 import { RawClient } from "../../support/raw-client.ts";
 import { until } from "../../support/server.ts";
 import { ThreeBrokers, TOPIC } from "./support/three-brokers.ts";
@@ -12,6 +13,7 @@ const LIMIT_MS = 120_000;
 const REPLACED_MS = 75_000;
 const MESSAGES = 3_000;
 const BATCH = 100;
+const KILLS = 8;
 /** Some segments of this size, and none of them in memory after a restart. */
 const FLAGS = ["--max-bytes-per-file=65536", "--cluster-scrub=1s"];
 
@@ -35,10 +37,12 @@ async function filled(cluster: ThreeBrokers): Promise<number> {
 }
 
 async function untilEqual(cluster: ThreeBrokers, indexes: readonly number[]): Promise<void> {
-  await until("all have the same records", () => {
-    const [first, ...others] = indexes.map((index) => Buffer.concat(cluster.segments(index)));
-    return first !== undefined && first.length > MESSAGES * 150 && others.every((other) => other.equals(first));
-  });
+  await until("all have the same records", () => isEqual(cluster, indexes));
+}
+
+function isEqual(cluster: ThreeBrokers, indexes: readonly number[]): boolean {
+  const [first, ...others] = indexes.map((index) => Buffer.concat(cluster.segments(index)));
+  return first !== undefined && first.length > MESSAGES * 150 && others.every((other) => other.equals(first));
 }
 
 async function consumeAll(port: number): Promise<string[]> {
@@ -79,6 +83,7 @@ function files(cluster: ThreeBrokers, index: number, ending: string): string[] {
 }
 
 function flip(path: string | undefined, at: number): void {
+  if (readFileSync(path as string).length <= at) return;
   const fd = openSync(path as string, "r+");
   writeSync(fd, Buffer.from([(readFileSync(path as string)[at] as number) ^ 4]), 0, 1, at);
   closeSync(fd);
@@ -133,6 +138,39 @@ describeUnless(missing("etcd"))("three brokers and etcd", () => {
         }
         const leads = await cluster.leader();
         const got = await consumeAll(cluster.broker(leads).tcpPort);
+        expect(got.sort()).toEqual(Array.from({ length: MESSAGES }, (_, i) => bodyOf(i)).sort());
+        for (const { log } of cluster.brokers) expect(log()).not.toContain("skipped");
+      },
+      LIMIT_MS,
+    );
+  }
+
+  for (const role of ["follows", "leads"]) {
+    test(
+      `one that ${role} is killed again and again while it mends what is damaged, and all replicas are equal in the end`,
+      async () => {
+        const seed = seedFromEnvironment();
+        console.log(`BUNSQ_SEED=${seed}`);
+        const random = new Random(seed);
+        // So slow that a kill meets a mending that has begun.
+        await using cluster = await ThreeBrokers.start([...FLAGS, "--cluster-catch-up-rate=65536"]);
+        const leader = await filled(cluster);
+        const target = role === "leads" ? leader : (leader + 1) % 3;
+        let inTheMidst = 0;
+        for (let kills = 0; kills < KILLS; kills++) {
+          await cluster.broker(target).stop("SIGKILL");
+          if (kills > 0 && cluster.broker(target).log().includes("are damaged") && !isEqual(cluster, [(target + 1) % 3, target]))
+            inTheMidst++;
+          for (const path of files(cluster, target, ".log")) flip(path, random.int(100, 50_000));
+          await cluster.startBroker(target);
+          await until("it mends", () => cluster.broker(target).log().includes("are damaged"));
+          await Bun.sleep(random.int(0, 300));
+        }
+        expect(inTheMidst).toBeGreaterThan(0);
+        await cluster.untilInSync(await cluster.leader());
+        await untilEqual(cluster, [0, 1, 2]);
+        expect((await repaired(cluster, target)).failed).toBe(0);
+        const got = await consumeAll(cluster.broker(await cluster.leader()).tcpPort);
         expect(got.sort()).toEqual(Array.from({ length: MESSAGES }, (_, i) => bodyOf(i)).sort());
         for (const { log } of cluster.brokers) expect(log()).not.toContain("skipped");
       },

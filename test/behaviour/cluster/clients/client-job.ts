@@ -7,6 +7,7 @@
  *     s               there is nothing under way any more, and nothing new comes; after "stop" on its standard input
  * A consumer finishes each message and prints
  *     d MS N N N …    these numbers were delivered and finished, in this order, up to this time (ms of the wall clock)
+ *     f MS N          this number came with its first attempt, though it was requeued, which was at this time
  *     x TEXT          a body that nobody published
  * Both may print lines that begin with another letter: what they complain of, for a failure's report.
  */
@@ -24,4 +25,6 @@ export interface ClientJob {
   readonly batch: number;
   /** Above 0: number n has key n modulo this, and is published when the one before it of its key is acknowledged. */
   readonly keys: number;
+  /** Above 0: odd numbers are published deferred by so many ms, one by one, and even ones are requeued with that delay when they come first. */
+  readonly delayMs: number;
 }

@@ -20,7 +20,7 @@ async function publish() {
   let next = 0;
   let due = performance.now();
   /** The last publish of each key. @type {Promise<void>[]} */
-  const lasts = [];
+  let lasts = [];
   let underWay = 0;
   while (!isStopped) {
     for (let i = 0; i < job.batch; i++) {
@@ -30,7 +30,8 @@ async function publish() {
       lasts[key] = (lasts[key] ?? Promise.resolve()).then(() => one(producer, number, `key ${key}`));
     }
     underWay++;
-    const batch = job.keys === 0 ? many(producer, next - job.batch) : Promise.all(lasts);
+    if (job.delayMs > 0) lasts = Array.from({ length: job.batch }, (_, i) => later(producer, next - job.batch + i));
+    const batch = job.keys === 0 && job.delayMs === 0 ? many(producer, next - job.batch) : Promise.all(lasts);
     void batch.then(() => underWay--);
     if (job.keys > 0 || underWay > 8) await batch;
     due = Math.max(due + (job.batch / job.rate) * 1000, performance.now());
@@ -42,6 +43,10 @@ async function publish() {
 
 async function one(producer, number, key) {
   await untilAcknowledged(number, 1, () => producer.publish(job.topic, bodyOf(number), { key }));
+}
+
+async function later(producer, number) {
+  await untilAcknowledged(number, 1, () => producer.publish(job.topic, bodyOf(number), number % 2 === 1 ? { deferMs: job.delayMs } : {}));
 }
 
 async function many(producer, first) {
@@ -77,10 +82,18 @@ async function consume() {
     lookupPollMs: 1_000,
     ...(job.keys > 0 ? { order: "key" } : {}),
   });
+  /** When each number was requeued, ms of the wall clock. @type {Map<number, number>} */
+  const requeued = new Map();
   await consumer.run(
     (message) => {
       const body = message.text();
-      deliveries.add(body, numberOf(body));
+      const number = numberOf(body);
+      if (job.delayMs > 0 && number % 2 === 0 && message.attempts === 1) {
+        if (requeued.has(number)) print(`f ${requeued.get(number)} ${number}`);
+        requeued.set(number, Date.now());
+        return message.requeue(job.delayMs, { backoff: false });
+      }
+      deliveries.add(body, number);
     },
     { concurrency: 500 },
   );

@@ -17,7 +17,7 @@ const ONLY = process.env.BUNSQ_CLUSTER_FAULTS?.split(",");
 const LONGEST_MS = 120_000;
 const LONGEST_ROUND_MS = 50_000;
 
-describeUnless(missing("etcd") ?? noNetworks() ?? whyNoSmallDisk())("three brokers, two lookups and etcd", () => {
+describeUnless(missing("etcd", "cc") ?? noNetworks() ?? whyNoSmallDisk())("three brokers, two lookups and etcd", () => {
   test(
     `over ${ROUNDS} rounds of faults nothing acknowledged is lost or changed, keys stay in order, and only what may come twice does`,
     async () => {

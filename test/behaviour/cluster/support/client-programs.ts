@@ -58,7 +58,7 @@ export class ClientProcess {
     for await (const line of lines(this.child.stdout)) {
       const kind = line[0];
       if (kind === "s") this.stopped.resolve();
-      else if (kind === "a" || kind === "u" || kind === "d" || kind === "x") this.onLine(line);
+      else if (kind === "a" || kind === "u" || kind === "d" || kind === "f" || kind === "x") this.onLine(line);
       else this.complain(line);
     }
   }

@@ -4,6 +4,7 @@ import { deadAddress } from "../../../support/auth-server.ts";
 import { RealEtcd } from "../../../support/etcd.ts";
 import { removeFolder, temporaryFolder } from "../../../support/in-process.ts";
 import { type Server, startServer, until } from "../../../support/server.ts";
+import { FROM_SOURCE } from "./cluster-processes.ts";
 
 /** The topic that the brokers are asked about. */
 export const TOPIC = "orders";
@@ -11,6 +12,7 @@ export const TOPIC = "orders";
 interface ReplicaJson {
   readonly topic: string;
   readonly role: string;
+  readonly epoch: number;
   readonly in_sync: readonly string[];
   readonly end: number;
 }
@@ -25,20 +27,32 @@ export class ThreeBrokers implements AsyncDisposable {
   private constructor(
     readonly etcd: RealEtcd,
     private readonly flags: readonly string[],
+    private readonly prefixes: readonly (readonly string[])[],
   ) {}
 
-  static async start(flags: readonly string[] = []): Promise<ThreeBrokers> {
-    const cluster = new ThreeBrokers(await RealEtcd.start(), flags);
-    await Promise.all([0, 1, 2].map((index) => cluster.startBroker(index)));
-    await until("all three are members", () => cluster.brokers.every(({ log }) => log().includes("CLUSTER: member")));
-    // A topic gets no more replicas than the broker that makes it knows of brokers.
-    for (const broker of cluster.brokers)
-      await until("it knows all three", async () => /^nsq_cluster_brokers 3$/m.test(await (await broker.http("GET", "/metrics")).text()));
+  /** @param prefixes commands that run each of them */
+  static async start(flags: readonly string[] = [], prefixes: readonly (readonly string[])[] = []): Promise<ThreeBrokers> {
+    const cluster = new ThreeBrokers(await RealEtcd.start(), flags, prefixes);
+    try {
+      await cluster.startAll();
+    } catch (error) {
+      const logs = cluster.brokers.map(({ log }, index) => `--- broker ${index}\n${log()}`);
+      await cluster[Symbol.asyncDispose]();
+      throw new Error(`${(error as Error).message}\n${logs.join("\n")}`);
+    }
     return cluster;
   }
 
+  private async startAll(): Promise<void> {
+    await Promise.all([0, 1, 2].map((index) => this.startBroker(index)));
+    await until("all three are members", () => this.brokers.every(({ log }) => log().includes("CLUSTER: member")));
+    // A topic gets no more replicas than the broker that makes it knows of brokers.
+    for (const broker of this.brokers)
+      await until("it knows all three", async () => /^nsq_cluster_brokers 3$/m.test(await (await broker.http("GET", "/metrics")).text()));
+  }
+
   async startBroker(index: number): Promise<void> {
-    this.brokers[index] = await this.startAt(this.dataPath(index), this.addresses[index]);
+    this.brokers[index] = await this.startAt(this.dataPath(index), this.addresses[index], this.prefixes[index]);
   }
 
   dataPath(index: number): string {
@@ -46,9 +60,10 @@ export class ThreeBrokers implements AsyncDisposable {
   }
 
   /** Starts a broker of the cluster on any data path. The caller stops it. */
-  startAt(dataPath: string, address = "127.0.0.1:0"): Promise<Server> {
+  startAt(dataPath: string, address = "127.0.0.1:0", prefix: readonly string[] = []): Promise<Server> {
     return startServer({
       dataPath,
+      command: [...prefix, ...FROM_SOURCE, "--mode=broker"],
       args: ["--broadcast-address=127.0.0.1", `--replication-address=${address}`, `--etcd-endpoints=${this.endpoints}`, ...this.flags],
     });
   }

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Random } from "../../../../support/random.ts";
@@ -10,7 +10,9 @@ import { prepareClientPrograms } from "../../support/client-programs.ts";
 import { ClusterProcesses } from "../../support/cluster-processes.ts";
 import { ClusterRecords } from "../../support/cluster-records.ts";
 import { makeTopics } from "../../support/make-topics.ts";
+import { SetClocks } from "../../support/set-clock.ts";
 import { FAULTS, type Fault, type FaultSite } from "./faults.ts";
+import { LeaderWatch } from "./leader-watch.ts";
 import type { FaultWindow } from "./stream-ledger.ts";
 import { planStreams, Stream, type StreamPlan } from "./streams.ts";
 
@@ -45,16 +47,22 @@ class FaultRun {
   private readonly windows: FaultWindow[] = [];
   private readonly stall = new StallMonitor();
   private readonly random: Random;
+  private readonly watch: LeaderWatch;
   private streams: Stream[] = [];
   private plans: StreamPlan[] = [];
+  /** Faults that are not played before all others were. */
+  private deck: Fault[] = [];
+  private readonly played = new Map<string, number>();
 
   private constructor(
     private readonly job: FaultRunJob,
     private readonly cluster: ClusterProcesses,
     private readonly records: ClusterRecords,
     private readonly disk: SmallDisk,
+    private readonly clocks: SetClocks,
   ) {
     this.random = new Random(job.seed);
+    this.watch = LeaderWatch.start(records, this.windows);
   }
 
   /** @param onStart gets what ends all processes of the run */
@@ -62,12 +70,14 @@ class FaultRun {
     const disk = SmallDisk.mount(DISK_BYTES);
     if (typeof disk === "string") throw new Error(disk);
     using _ = disk;
+    using clocks = SetClocks.make(job.brokers.length);
     const folder = mkdtempSync(join(tmpdir(), "bunsq-faults-"));
     await using cluster = await ClusterProcesses.start({
       ...job,
+      brokers: job.brokers.map(({ host, prefix }, i) => ({ host, prefix: [...prefix, ...(clocks.clocks[i]?.prefix ?? [])] })),
       dataPaths: [...job.brokers.slice(1).map((_, i) => join(folder, `broker-${i}`)), disk.path],
     });
-    const run = new FaultRun(job, cluster, new ClusterRecords(cluster.etcd.endpoints), disk);
+    const run = new FaultRun(job, cluster, new ClusterRecords(cluster.etcd.endpoints), disk, clocks);
     onStart(async () => {
       await Promise.all([cluster[Symbol.asyncDispose](), ...run.streams.map((stream) => stream.end())]);
       disk[Symbol.dispose]();
@@ -78,11 +88,13 @@ class FaultRun {
       await run.end();
       rmSync(folder, { recursive: true, force: true });
     } catch (error) {
-      console.log(`${run.evidence()}\ndata paths kept at ${folder}`);
+      for (const server of [...cluster.brokers, ...cluster.lookups]) writeFileSync(join(folder, `${server.name}.log`), server.log);
+      console.log(`${run.evidence()}\ndata paths and logs kept at ${folder}`);
       throw error;
     } finally {
       await Promise.all(run.streams.map((stream) => stream.end()));
       run.stall.stop();
+      run.watch.close();
     }
   }
 
@@ -125,21 +137,26 @@ class FaultRun {
       `round ${round}: ${what.join("; ")}: ${brokenMs} ms, whole ${window.untilMs - healedMs} ms later; ` +
         `longest pauses of publishing/delivery, ms: ${gaps.join(", ")}; stalled ${this.stall.ms().toFixed(0)} ms`,
     );
-    this.failOnViolations();
+    await this.failOnViolations();
     await Bun.sleep(random.int(300, 1_500));
   }
 
   private chooseFaults(): Fault[] {
     const { random } = this;
     const all = FAULTS.filter(({ name }) => this.job.only?.includes(name) ?? true);
-    const first = random.pick(all);
+    if (this.deck.length === 0) this.deck = all;
+    const first = random.pick(this.deck);
+    this.deck = this.deck.filter((fault) => fault !== first);
     const second = all.filter(({ kind }) => kind !== first.kind);
-    return random.chance(0.3) && second.length > 0 ? [first, random.pick(second)] : [first];
+    const faults = random.chance(0.3) && second.length > 0 ? [first, random.pick(second)] : [first];
+    for (const { name } of faults) this.played.set(name, (this.played.get(name) ?? 0) + 1);
+    return faults;
   }
 
   private get site(): FaultSite {
-    const { cluster, random, disk, job } = this;
-    return { cluster, random, disk, hosts: job, leader: () => this.leader(), etcdLeader: () => this.etcdLeader() };
+    const { cluster, random, disk, clocks, job } = this;
+    const untilPlaced = (limitMs: number) => until("all is in sync", () => this.isPlaced(), limitMs).catch(() => {});
+    return { cluster, random, disk, clocks, hosts: job, leader: () => this.leader(), etcdLeader: () => this.etcdLeader(), untilPlaced };
   }
 
   private async leader(): Promise<number> {
@@ -209,7 +226,8 @@ class FaultRun {
       throw new Error(`${error.message}; published: ${isPublished}; LOST: ${lost.join("; ") || "none"}`);
     });
     await Bun.sleep(AFTERMATH_MS);
-    this.failOnViolations();
+    await this.failOnViolations();
+    console.log(`faults: ${[...this.played].map(([name, count]) => `${count} × ${name}`).join(", ")}`);
     const sum = (of: (stream: Stream) => number) => streams.reduce((total, stream) => total + of(stream), 0);
     console.log(
       `${sum(({ ledger }) => ledger.acknowledgedCount)} acknowledged, 0 lost, 0 changed, ${sum(({ ledger }) => ledger.deliveredCount)} delivered: ` +
@@ -218,7 +236,8 @@ class FaultRun {
     );
   }
 
-  private failOnViolations(): void {
+  private async failOnViolations(): Promise<void> {
+    await this.watch.look();
     const violations = this.streams.flatMap(({ ledger }) => ledger.violations);
     if (violations.length > 0) throw new Error(violations.join("\n"));
   }

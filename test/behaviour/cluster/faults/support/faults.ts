@@ -2,6 +2,7 @@ import type { Random } from "../../../../support/random.ts";
 import { blockWay, type NetworkHost, openWay } from "../../../discovery/support/network.ts";
 import type { SmallDisk } from "../../../full-disk/small-disk.ts";
 import type { ClusterProcesses, ClusterServer } from "../../support/cluster-processes.ts";
+import type { SetClocks } from "../../support/set-clock.ts";
 
 /** What faults are done to. */
 export interface FaultSite {
@@ -15,10 +16,14 @@ export interface FaultSite {
   };
   /** The disk of the last broker is a small one. */
   readonly disk: SmallDisk;
+  /** Those of the brokers. */
+  readonly clocks: SetClocks;
   /** The broker that leads most partitions. */
   leader(): Promise<number>;
   /** The member of etcd that leads. */
   etcdLeader(): Promise<number>;
+  /** Waits until all replicas of all partitions are in sync, which they may not become while something else is broken. */
+  untilPlaced(limitMs: number): Promise<void>;
 }
 
 /** How to undo a fault. */
@@ -28,12 +33,16 @@ type Undo = () => Promise<void> | void;
 export interface Fault {
   readonly name: string;
   /** Two faults at once are of different kinds. */
-  readonly kind: "process" | "network" | "etcd" | "disk";
+  readonly kind: "process" | "network" | "etcd" | "disk" | "clock";
   /** Breaks it. @returns what it broke, in words, and how to mend that */
   begin(site: FaultSite): Promise<{ what: string; undo: Undo }>;
 }
 
 const LEFT_ON_DISK = 16_384;
+/** A broker that was restarted is waited for this long before the next one is. */
+const RESTARTED_MS = 10_000;
+/** What is deferred comes late by as much from another leader. Hours are tried in clock.test.ts. */
+const JUMPS_MS = [10_000, -10_000];
 
 /** kill -9 of some brokers, which are started again afterwards. */
 async function kill(site: FaultSite, brokers: readonly number[]): Promise<Undo> {
@@ -66,6 +75,12 @@ function others(site: FaultSite, index: number): number[] {
 
 function host(site: FaultSite, broker: number): NetworkHost {
   return site.hosts.brokers[broker] as NetworkHost;
+}
+
+function setClock(site: FaultSite, broker: number): { what: string; undo: Undo } {
+  const aheadMs = site.random.pick(JUMPS_MS);
+  site.clocks.set(broker, aheadMs);
+  return { what: `the clock of broker ${broker} is set by ${aheadMs / 1_000} s`, undo: () => site.clocks.set(broker, 0) };
 }
 
 export const FAULTS: readonly Fault[] = [
@@ -120,6 +135,18 @@ export const FAULTS: readonly Fault[] = [
       const server = site.cluster.brokers[leader] as ClusterServer;
       await server.stop("SIGTERM");
       return { what: `SIGTERM of broker ${leader}, which leads most`, undo: () => server.start() };
+    },
+  },
+  {
+    name: "rolling restart",
+    kind: "process",
+    async begin(site) {
+      for (const broker of site.cluster.brokers) {
+        await broker.stop("SIGTERM");
+        await broker.start();
+        await site.untilPlaced(RESTARTED_MS);
+      }
+      return { what: "SIGTERM and a start of one broker after the other", undo: () => {} };
     },
   },
   {
@@ -201,6 +228,20 @@ export const FAULTS: readonly Fault[] = [
     async begin(site) {
       site.disk.fill(LEFT_ON_DISK);
       return { what: "the disk of broker 2 is full", undo: () => site.disk.free() };
+    },
+  },
+  {
+    name: "clock of leader",
+    kind: "clock",
+    async begin(site) {
+      return setClock(site, await site.leader());
+    },
+  },
+  {
+    name: "clock of follower",
+    kind: "clock",
+    async begin(site) {
+      return setClock(site, site.random.pick(others(site, await site.leader())));
     },
   },
 ];

@@ -15,7 +15,9 @@ export interface FaultWindow {
 
 /** The numbers that one publisher has published, and that one consumer has got. */
 export class StreamLedger {
-  readonly violations: string[] = [];
+  private readonly certain: string[] = [];
+  /** What is wrong unless a fault is known of later that explains it. */
+  private suspects: { readonly atMs: number; readonly what: string; readonly isDelivery: boolean }[] = [];
   acknowledgedCount = 0;
   deliveredCount = 0;
   /** Deliveries of what was finished before: because a publish was repeated, and because a FIN was lost with a fault. */
@@ -53,9 +55,23 @@ export class StreamLedger {
       case "d":
         for (let i = 2; i < numbers.length; i++) this.deliver(Number(numbers[i]), Number(numbers[1]));
         return;
+      case "f":
+        return this.beginAgain(Number(numbers[1]), Number(numbers[2]));
       case "x":
         return this.violate(`a body that nobody published: ${line.slice(2, 200)}`);
     }
+  }
+
+  /** What was wrong. To be asked when all faults so far are in the list of windows. */
+  get violations(): string[] {
+    const left: string[] = [];
+    for (const { atMs, what, isDelivery } of this.suspects) {
+      if (!this.isNearFault(atMs)) left.push(`${this.name}: ${what}, ${this.nearest(atMs)}`);
+      else if (isDelivery) this.deliveredAgainCount++;
+    }
+    this.suspects = [];
+    this.certain.push(...left);
+    return this.certain.slice(0, MAX_REPORTED);
   }
 
   /** Numbers that are acknowledged and were never delivered. */
@@ -81,10 +97,16 @@ export class StreamLedger {
     if (before > 0) {
       if (this.isNearFault(before)) this.deliveredAgainCount++;
       else if (isRepeated) this.publishedAgainCount++;
-      else this.violate(`${number} was delivered again, and finished ${(atMs - before).toFixed(0)} ms before, ${this.nearest(before)}`);
+      else this.suspect(before, `${number} was delivered again, and finished ${(atMs - before).toFixed(0)} ms before`, true);
     }
     if (this.keys > 0) this.checkOrder(number, before > 0, isRepeated);
     this.finishedMs[number] = atMs;
+  }
+
+  /** A message that was requeued has come as if it never had before. */
+  private beginAgain(requeuedMs: number, number: number): void {
+    const isRepeated = ((this.states[number] as number) & REPEATED) !== 0;
+    if (!isRepeated) this.suspect(requeuedMs, `${number} has lost its attempts after it was requeued`, false);
   }
 
   /** A number may come when all before it of its key are finished, and come again while none behind it has come. */
@@ -122,7 +144,11 @@ export class StreamLedger {
     this.finishedMs = finished;
   }
 
+  private suspect(atMs: number, what: string, isDelivery: boolean): void {
+    this.suspects.push({ atMs, what, isDelivery });
+  }
+
   private violate(what: string): void {
-    if (this.violations.length < MAX_REPORTED) this.violations.push(`${this.name}: ${what}`);
+    if (this.certain.length < MAX_REPORTED) this.certain.push(`${this.name}: ${what}`);
   }
 }

@@ -12,6 +12,8 @@ export interface StreamPlan {
   readonly share: number;
   /** Above 0: as many keys as messages have; each key is delivered in order. */
   readonly keys: number;
+  /** Above 0: messages are deferred by so many ms, every other one when it is published, and the rest when it comes first. */
+  readonly delayMs?: number;
 }
 
 const CHANNEL = "all";
@@ -23,6 +25,7 @@ export function planStreams(programs: ReadonlyMap<ClientKind, unknown>): StreamP
     { topic: "spread", partitions: 4, publisher: "ours", consumer: or("go-nsq"), share: 0.4, keys: 0 },
     { topic: "plain", partitions: 1, publisher: or("go-nsq"), consumer: or("nsqjs"), share: 0.2, keys: 0 },
     { topic: "pairs", partitions: 2, publisher: or("nsqjs"), consumer: or("go-nsq"), share: 0.2, keys: 0 },
+    { topic: "later", partitions: 1, publisher: "ours", consumer: "ours", share: 0.02, keys: 0, delayMs: 600 },
     { topic: "orders", partitions: 2, publisher: "ours", consumer: "ours", share: 0.1, keys: 64 },
     {
       topic: "others",
@@ -52,11 +55,11 @@ export class Stream {
     windows: readonly FaultWindow[],
     stall: StallMonitor,
   ) {
-    const { topic, publisher, consumer, share, keys } = plan;
+    const { topic, publisher, consumer, share, keys, delayMs = 0 } = plan;
     this.ledger = new StreamLedger(`${topic} (${publisher} to ${consumer})`, keys, windows, () => stall.ms());
     const rate = Math.max(1, Math.round(site.rate * share));
     const batch = Math.max(1, Math.min(100, Math.round(rate / 50)));
-    const job = { brokers: site.brokers, lookups: site.lookups, topic, channel: CHANNEL, rate, batch, keys };
+    const job = { brokers: site.brokers, lookups: site.lookups, topic, channel: CHANNEL, rate, batch, keys, delayMs };
     const command = (kind: ClientKind) => programs.get(kind) ?? [];
     this.consumer = new ClientProcess(`consumer of ${topic}`, command(consumer), { ...job, act: "consume" }, (line) => this.read(line));
     this.publisher = new ClientProcess(`publisher of ${topic}`, command(publisher), { ...job, act: "publish" }, (line) => this.read(line));
