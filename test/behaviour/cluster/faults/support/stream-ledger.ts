@@ -1,5 +1,7 @@
 /** What was finished this long before a fault is saved at all replicas. Promised are 300 ms; a consumer prints each 20 ms. */
 const SAVED_MS = 320;
+/** Client, leader, follower and the reader of this, each of which may stand still for as long as the last one is known to have. */
+const PROCESSES = 4;
 const MAX_REPORTED = 12;
 
 const ACKNOWLEDGED = 1;
@@ -123,7 +125,7 @@ export class StreamLedger {
   }
 
   private isNearFault(finishedMs: number): boolean {
-    const earlyMs = SAVED_MS + this.stallMs();
+    const earlyMs = SAVED_MS + PROCESSES * this.stallMs();
     return this.windows.some(({ fromMs, untilMs }) => finishedMs >= fromMs - earlyMs && finishedMs <= untilMs);
   }
 
