@@ -25,6 +25,6 @@ export interface ClientJob {
   readonly batch: number;
   /** Above 0: number n has key n modulo this, and is published when the one before it of its key is acknowledged. */
   readonly keys: number;
-  /** Above 0: odd numbers are published deferred by so many ms, one by one, and even ones are requeued with that delay when they come first. */
+  /** Above 0: the delay, ms, of odd numbers at their publish, which are published one by one, and of even ones at their first attempt. */
   readonly delayMs: number;
 }

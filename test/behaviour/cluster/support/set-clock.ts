@@ -1,6 +1,7 @@
 import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { missing } from "../../../support/needs.ts";
 
 const SOURCE = join(import.meta.dir, "set-clock.c");
 const NS_PER_MS = 1_000_000n;
@@ -38,6 +39,8 @@ export class SetClocks implements Disposable {
 
   /** @throws Error with what the compiler says */
   static make(count: number): SetClocks {
+    const noCompiler = missing("cc");
+    if (noCompiler !== undefined) throw new Error(noCompiler);
     const folder = mkdtempSync(join(tmpdir(), "bunsq-clocks-"));
     const library = join(folder, "set-clock.so");
     const { success, stderr } = Bun.spawnSync(["cc", "-shared", "-fPIC", "-O2", "-o", library, SOURCE, "-ldl"], { stderr: "pipe" });

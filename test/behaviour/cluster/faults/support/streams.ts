@@ -12,7 +12,7 @@ export interface StreamPlan {
   readonly share: number;
   /** Above 0: as many keys as messages have; each key is delivered in order. */
   readonly keys: number;
-  /** Above 0: messages are deferred by so many ms, every other one when it is published, and the rest when it comes first. */
+  /** Above 0: the delay of messages, ms. Every other one is published with it, and the rest is requeued with it at the first attempt. */
   readonly delayMs?: number;
 }
 
