@@ -44,7 +44,7 @@ test.each(BROKEN_VARIANTS.map((variant): [string, BrokenVariant] => [variant.wha
         new ClusterRun((first + i) >>> 0, variant.odds).play();
       } catch (error) {
         if (!(error instanceof Violation)) throw error;
-        return console.log(`${variant.what}: noticed in schedule ${i + 1}: ${error.message.split("\n")[0]}`);
+        return console.log(`${variant.what}: noticed in schedule ${i + 1}, of seed ${(first + i) >>> 0}: ${error.message.split("\n")[0]}`);
       }
     }
     throw new Error(`not noticed in ${VARIANT_SCHEDULES} schedules from seed ${first} on`);
