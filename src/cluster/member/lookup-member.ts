@@ -12,7 +12,7 @@ import { MeteredEtcd } from "../etcd/metered-etcd.ts";
 import { parseBalanceHours } from "../placement/balance-hours.ts";
 import { Controller } from "../placement/controller.ts";
 import { candidatesOf } from "../placement/layout.ts";
-import { minInSyncOf } from "../placement/min-in-sync.ts";
+import { minInSyncOf, warnOfFew } from "../placement/min-in-sync.ts";
 import { OperatorCalls } from "../placement/operator-calls.ts";
 import { PlacementRequests } from "../placement/placement-requests.ts";
 import { TopicChanges } from "../placement/topic-changes.ts";
@@ -60,7 +60,7 @@ export class LookupMember {
   constructor(
     readonly options: LookupMemberOptions,
     place: LookupPlace,
-    logger: Logger,
+    private readonly logger: Logger,
     private readonly clock: Clock = systemClock,
     etcd?: Etcd,
   ) {
@@ -141,6 +141,11 @@ export class LookupMember {
   /** Whether a broker of the cluster is there. @param http `host:port` */
   isBrokerAt(http: string): boolean {
     return [...this.view.brokers.values()].some(({ value }) => value.http === http);
+  }
+
+  /** Says that a new topic has fewer replicas than are to have each publish, if it has. */
+  warnOfFew(topic: string, replicas: number): void {
+    warnOfFew(this.logger, topic, replicas, this.options.minInSync);
   }
 
   /** How many brokers may get replicas. */

@@ -1,5 +1,4 @@
 import type { ClusterRefusal } from "../../../cluster/placement/cluster-refusal.ts";
-import { warnOfFew } from "../../../cluster/placement/min-in-sync.ts";
 import type { TopicSettings } from "../../../cluster/placement/topic-changes.ts";
 import type { TopicRecord } from "../../../cluster/state/records.ts";
 import { empty, Refusal } from "../../../http/server/reply.ts";
@@ -46,7 +45,7 @@ export async function createInCluster(call: LookupCall, cluster: ClusterTopics, 
     const { logger } = call.lookup;
     acceptTopic(refusal);
     logger.info(`TOPIC(${name}): ${partitions} partitions with ${replicas} replicas in the cluster`, call.about({ topic: name }));
-    warnOfFew(logger, name, replicas, member.options.minInSync);
+    member.warnOfFew(name, replicas);
   }
   await untilLed(cluster, name, refusal === undefined ? partitions : 0);
   return empty();
