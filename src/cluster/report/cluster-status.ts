@@ -95,7 +95,7 @@ function brokersOf({ view, names, sightings }: RiskSources): BrokerStatus[] {
       const one = counts.get(uid) as Counts;
       one.replicas++;
       if (value.inSync.includes(uid)) one.inSync++;
-      if (value.leader === uid) one.leaders++;
+      if (value.leader === uid && names.isAlive(uid)) one.leaders++;
     }
   }
   const brokers = [...counts].map(([uid, { leaders, replicas, inSync }]): BrokerStatus => {

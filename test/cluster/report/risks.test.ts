@@ -243,4 +243,5 @@ test("replicas in sync that are away are missing, and balance that was asked for
   for (const uid of [A, B, C]) site.away(uid);
   site.put(KEYS.balanceRequest, undefined);
   expect(site.status).toMatchObject({ under_replicated: 1, without_leader: 1, balancing: false });
+  expect(site.status.brokers.map(({ leaders }) => leaders)).toEqual([0, 0, 0]);
 });

@@ -142,7 +142,7 @@ const COLUMNS: readonly Column<ClusterBroker>[] = [
     ),
   },
   { sort: "zone", title: "Zone", width: 100, priority: 2, cell: (row) => row.zone || "–" },
-  { sort: "leaders", title: "Leads", hint: "Partitions", isNumber: true, width: 76, cell: (row) => count(row.leaders) },
+  { sort: "leaders", title: "Leads", hint: "Partitions", isNumber: true, width: 76, priority: 2, cell: (row) => count(row.leaders) },
   {
     sort: "replicas",
     title: "Replicas",
