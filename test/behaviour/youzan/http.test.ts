@@ -12,7 +12,7 @@ import { makeTopic } from "./support/site.ts";
 
 const NSQS_CODE = "the code is NSQ's, as in all calls that NSQ has";
 const UNKNOWN_404 = "what does not exist is told, in each call";
-const NO_CLUSTER = "there is no coordinator, so there is nothing to tell of one";
+const NO_CLUSTER = "this broker is alone, and says so as Youzan's does then; it is no fault of its own";
 const NOT_NEEDED = "it mends or tunes what this broker does not have";
 const NO_FLAG = "there is no such option here";
 const ANY_MESSAGE = "a message is finished whoever has it, as by /message/finish with an id";
@@ -26,6 +26,7 @@ function code(status: number, text: string): string {
 }
 
 const NOT_THERE = code(404, "NOT_FOUND");
+const DISABLED = code(400, "Coordinator is disabled.");
 
 function section(name: string, title: string): HttpSection {
   const found = readHttpTranscript(name).find((one) => one.title.startsWith(title));
@@ -55,8 +56,8 @@ test("publishes, what brokers say of themselves, and what is not there", async (
       `200 ${info.replace(/"version":"[^"]*"/, '"version":""')}`,
       "NSQ's keys, and no ha_support: there is no cluster",
     ),
-    difference("GET /coordinator/stats", NOT_THERE, NO_CLUSTER),
-    difference("GET /coordinator/stats?topic=plain&partition=0", NOT_THERE, NO_CLUSTER),
+    difference("GET /coordinator/stats", DISABLED, NO_CLUSTER),
+    difference("GET /coordinator/stats?topic=plain&partition=0", DISABLED, NO_CLUSTER),
     difference(
       "POST /pub?topic=plain&partition=0 (another broker)",
       code(409, "PARTITION_NOT_HERE"),
@@ -376,7 +377,7 @@ test("options of the running broker", async () => {
     difference("GET /config/max_pub_waiting_size", code(400, "INVALID_OPTION"), NO_FLAG),
     difference("GET /config/max_conn_for_client", code(400, "INVALID_OPTION"), NO_FLAG),
     difference("GET /info", `200 ${info.replace(/"version":"[^"]*"/, '"version":""')}`, "NSQ's keys; it is never in an envelope"),
-    difference("GET /coordinator/stats?topic=plain&partition=0", NOT_THERE, NO_CLUSTER),
+    difference("GET /coordinator/stats?topic=plain&partition=0", DISABLED, NO_CLUSTER),
   ];
   const player = new HttpPlayer(server, undefined, differences);
   for (const one of readHttpTranscript("b4")) await player.section(one);
