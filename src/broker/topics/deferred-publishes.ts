@@ -51,8 +51,9 @@ export class DeferredPublishes implements EntryOwner, Committed {
     this.entry = { kind: KIND_PUBLISH, attempts: 0, topicId: partition.id, channelId: 0, dueMs: 0, sequence: 0 };
   }
 
+  /** One that came just before another broker led is in no state that others get. */
   get failure(): Error | undefined {
-    return this.parts.deferred.failure;
+    return this.parts.deferred.failure ?? this.partition.replicated?.[0].replicaFailure;
   }
 
   get waitsFor(): number {

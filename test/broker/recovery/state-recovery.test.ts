@@ -220,6 +220,15 @@ test("a publish whose leader goes before anybody has its acknowledgement is refu
   await expect(published).rejects.toThrow("another broker leads");
 });
 
+test("a deferred publish whose leader goes in the turn in which it came is refused: the next leader does not have it", async () => {
+  const { one, shared } = pair();
+  const published = one.broker.publishing.publish(one.topic.nextPartition(), "", Buffer.from("a"), 1_000);
+  one.follow();
+  one.clock.endTurn();
+  await expect(published).rejects.toThrow(NOT_LEADER.message);
+  expect(shared.keys("deferred/")).toEqual([]);
+});
+
 test("a channel that is made later does not get deferred publishes from before, and a topic without channels keeps its messages", async () => {
   const { one, other } = pair();
   await one.put("kept");
