@@ -135,6 +135,7 @@ export class SimPartition implements ReplicaHost {
   close(): void {
     this.broker.replication.remove(this.prefix);
     this.endPending();
+    this.pendingState = [];
     this.channel?.close();
   }
 
@@ -142,6 +143,7 @@ export class SimPartition implements ReplicaHost {
     this.role = role;
     this.highWatermark = 0;
     this.endPending();
+    this.pendingState = [];
     this.channel?.close();
     this.channel = undefined;
     this.broker.site.watch.onRole(this, role);
@@ -176,7 +178,6 @@ export class SimPartition implements ReplicaHost {
   private endPending(): void {
     const { pending } = this;
     this.pending = [];
-    this.pendingState = [];
     for (const { answer } of pending) answer("unknown");
   }
 }
