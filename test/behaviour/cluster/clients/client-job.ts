@@ -7,7 +7,7 @@
  *     s               there is nothing under way any more, and nothing new comes; after "stop" on its standard input
  * A consumer finishes each message and prints
  *     d MS N N N …    these numbers were delivered and finished, in this order, up to this time (ms of the wall clock)
- *     f MS N          this number came with its first attempt, though it was requeued, which was at this time
+ *     f MS N          this number came with its first attempt, though it was requeued to come at this time
  *     x TEXT          a body that nobody published
  * Both may print lines that begin with another letter: what they complain of, for a failure's report.
  */

@@ -82,7 +82,7 @@ async function consume() {
     lookupPollMs: 1_000,
     ...(job.keys > 0 ? { order: "key" } : {}),
   });
-  /** When each number was requeued, ms of the wall clock. @type {Map<number, number>} */
+  /** When each number that was requeued is to come again, ms of the wall clock. @type {Map<number, number>} */
   const requeued = new Map();
   await consumer.run(
     (message) => {
@@ -90,7 +90,7 @@ async function consume() {
       const number = numberOf(body);
       if (job.delayMs > 0 && number % 2 === 0 && message.attempts === 1) {
         if (requeued.has(number)) print(`f ${requeued.get(number)} ${number}`);
-        requeued.set(number, Date.now());
+        requeued.set(number, Date.now() + job.delayMs);
         return message.requeue(job.delayMs, { backoff: false });
       }
       deliveries.add(body, number);

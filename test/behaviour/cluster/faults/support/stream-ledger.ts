@@ -106,9 +106,9 @@ export class StreamLedger {
   }
 
   /** A message that was requeued has come as if it never had before. */
-  private beginAgain(requeuedMs: number, number: number): void {
+  private beginAgain(dueMs: number, number: number): void {
     const isRepeated = ((this.states[number] as number) & REPEATED) !== 0;
-    if (!isRepeated) this.suspect(requeuedMs, `${number} has lost its attempts after it was requeued`, false);
+    if (!isRepeated) this.suspect(dueMs, `${number} has lost its attempts after it was requeued`, false);
   }
 
   /** A number may come when all before it of its key are finished, and come again while none behind it has come. */
