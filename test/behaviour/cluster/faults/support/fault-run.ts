@@ -7,7 +7,7 @@ import { StallMonitor } from "../../../../support/stall-monitor.ts";
 import type { NetworkHost } from "../../../discovery/support/network.ts";
 import { SmallDisk } from "../../../full-disk/small-disk.ts";
 import { prepareClientPrograms } from "../../support/client-programs.ts";
-import { ClusterProcesses } from "../../support/cluster-processes.ts";
+import { ClusterProcesses, type ClusterServer } from "../../support/cluster-processes.ts";
 import { ClusterRecords } from "../../support/cluster-records.ts";
 import { makeTopics } from "../../support/make-topics.ts";
 import { SetClocks } from "../../support/set-clock.ts";
@@ -202,7 +202,10 @@ class FaultRun {
       async (error: Error) => {
         const stuck = flows().map(({ ledger }) => ledger.name);
         const placed = await this.records.partitions().catch((why: Error) => why.message);
-        throw new Error(`${error.message}; does not flow: ${stuck.join(", ") || "none"}\n${JSON.stringify(placed)}`);
+        const replicas = await Promise.all(this.cluster.brokers.map((broker) => saidOfReplicas(broker)));
+        throw new Error(
+          `${error.message}; does not flow: ${stuck.join(", ") || "none"}\n${JSON.stringify(placed)}\nwhat brokers say:\n${replicas.join("\n")}`,
+        );
       },
     );
   }
@@ -246,6 +249,12 @@ class FaultRun {
     const servers = [...this.cluster.brokers, ...this.cluster.lookups].map(({ lastLines }) => lastLines);
     return [...servers, ...this.streams.map(({ complaints }) => complaints)].join("\n");
   }
+}
+
+/** What a broker says of its replicas, its followers among them. */
+async function saidOfReplicas(broker: ClusterServer): Promise<string> {
+  const response = await broker.call("GET", "/cluster/replicas").catch((why: Error) => why);
+  return `${broker.name}: ${response instanceof Error ? response.message : response.text}`;
 }
 
 if (import.meta.main) {
