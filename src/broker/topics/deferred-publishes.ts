@@ -56,8 +56,9 @@ export class DeferredPublishes implements EntryOwner, Committed {
     return this.parts.deferred.failure ?? this.partition.replicated?.[0].replicaFailure;
   }
 
+  /** Also of those that wait while another broker begins to lead: they are refused then. */
   get waitsFor(): number {
-    if (this.state !== undefined) return WAITS_FOR_REPLICAS;
+    if (this.partition.replicated !== undefined) return WAITS_FOR_REPLICAS;
     return this.partition.fsync ? WAITS_FOR_SYNC : 0;
   }
 
@@ -78,7 +79,7 @@ export class DeferredPublishes implements EntryOwner, Committed {
   /** Where an acknowledgement does not wait for the sync, the sync must not take the message back. */
   get waitsForSync(): boolean {
     // Replicas have it, on their disks if the topic has the durability `fsync`.
-    return this.partition.fsync && this.state === undefined;
+    return this.partition.fsync && this.partition.replicated === undefined;
   }
 
   /** How many messages join the log with its next commit. */

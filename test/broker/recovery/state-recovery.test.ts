@@ -1,4 +1,5 @@
 import { afterEach, expect, test } from "bun:test";
+import { PendingAcks } from "../../../src/broker/tcp/pending-acks.ts";
 import type { Channel } from "../../../src/broker/topics/channel/channel.ts";
 import { ReplicatedPartition } from "../../../src/broker/topics/replicated-partition.ts";
 import type { StateValues } from "../../../src/broker/topics/state-values.ts";
@@ -218,6 +219,22 @@ test("a publish whose leader goes before anybody has its acknowledgement is refu
   one.follow();
   one.clock.endTurn();
   await expect(published).rejects.toThrow("another broker leads");
+});
+
+test.each([0, 5_000])("so is one with a delay of %d ms that a connection waits for", (delayMs) => {
+  const { one, shared } = pair();
+  const answers: string[] = [];
+  const client = { closed: false, onAcksSent() {}, onPublishFailed() {}, respond() {}, closeGracefully() {} };
+  const outbox = { write: (frame: Buffer, from: number, to: number) => answers.push(frame.toString("latin1", from, to)) };
+  // The outbox of a connection does more than what acknowledgements need.
+  const acks = new PendingAcks(client, outbox as never, one.broker);
+  shared.isStuck = true;
+  acks.add(one.broker.publishing.defer(one.partition, "", Buffer.from("a"), 0, 1, delayMs));
+  one.clock.endTurn();
+  expect(answers).toEqual([]);
+  one.follow();
+  one.clock.endTurn();
+  expect(answers).toEqual([expect.stringContaining(NOT_LEADER.message)]);
 });
 
 test("a deferred publish whose leader goes in the turn in which it came is refused: the next leader does not have it", async () => {
