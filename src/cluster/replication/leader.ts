@@ -238,7 +238,6 @@ export class Leader implements Counted {
     return candidates[0]?.uid;
   }
 
-  /** Who may lead. */
   private get candidates(): FollowerProgress[] {
     return [...this.followers.values()].filter(({ uid, isFollowing }) => isFollowing && this.inSync.has(uid));
   }
@@ -251,13 +250,14 @@ export class Leader implements Counted {
     this.handOver.ask(inSync);
   }
 
-  /** The disk of this broker holds everything up, and another one's does not. That one leads, and does not wait for this one. */
+  /** The disk of this broker holds everything up, and another one's does not. It leads, and waits for this one where it might be alone. */
   private leaveToBetter(): void {
     if (!this.isLate) return;
     const isBetter = (one: FollowerProgress) => this.endOf(one) >= this.own.end && this.state.hasOf(one.uid) >= this.state.stored;
     const better = this.candidates.find((one) => isBetter(one) && !this.mustLeave(one.uid));
     const others = this.inSync.known.filter((uid) => uid !== this.parts.uid);
-    if (better !== undefined) this.resignTo(better.uid, "its disk takes no more", others);
+    const areEnough = others.length >= Math.max(2, this.partition.host.minInSync);
+    if (better !== undefined) this.resignTo(better.uid, "its disk takes no more", areEnough ? others : undefined);
   }
 
   /** This broker's disk has not taken for a while what it has to. */
