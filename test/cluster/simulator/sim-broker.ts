@@ -99,6 +99,7 @@ export class SimBroker {
       settings: SETTINGS,
       lease: this.membership.lease,
       isAlive: (other) => this.view.brokers.has(other),
+      isRemoved: (uid) => this.view.removals.has(uid),
       logger: world.logger,
     });
     this.view.listen((changes) => {
