@@ -165,6 +165,21 @@ test("a leader whose disk syncs nothing any more is replaced by one whose disk d
   expect(cluster.leader).not.toBe(before);
 });
 
+test("a leader whose disk fails stays in the set if only one other is: that one may be lost at this moment", () => {
+  const cluster = new ThreeBrokers(() => {}, "fsync");
+  cluster.publishMs();
+  const before = cluster.leader as SimBroker;
+  const [gone] = cluster.brokers.filter((broker) => broker !== before);
+  cluster.network.end((gone as SimBroker).node);
+  cluster.until("two are in sync", () => cluster.inSync.length === 2);
+  before.dataPath.faults.syncMs = 1e9;
+  cluster.world.time.advance(100);
+  cluster.leader?.publish("t/0", [1_000_001], () => {});
+  cluster.until("another one leads", () => cluster.leader !== before);
+  expect(cluster.inSync).toContain(before.uid);
+  cluster.until("the other one goes on", () => cluster.acked.length > 1);
+});
+
 test("a leader whose disk cannot store its channels is replaced by one whose disk can", () => {
   const cluster = new ThreeBrokers();
   cluster.publishMs();
