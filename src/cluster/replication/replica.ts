@@ -295,12 +295,20 @@ export class Replica {
   /** A replica that may lack something leaves the in-sync set, unless nobody has more: then it is the best there is. */
   private leaveUnlessWhole(): void {
     if (this.isWhole || this.stored === undefined || this.isChanging) return;
-    const { uid, logger } = this.parts;
-    const { leader, inSync } = this.stored.value;
+    const { uid, logger, errors } = this.parts;
+    const { memory, name } = this.partition;
+    const { leader, epoch, inSync } = this.stored.value;
     if (!inSync.includes(uid)) return;
     const others = inSync.filter((one) => one !== uid);
     if (others.length > 0) return this.change({ leader: leader === uid ? "" : leader, inSync: others });
-    logger.warn(`PARTITION(${this.partition.name}): the only replica in sync may have lost messages, and goes on with what it has`);
+    try {
+      // It may have led in it, and forgotten that with its messages: others have those, so it leads in a newer one.
+      if (epoch > this.epoch) memory.saveEpoch(epoch);
+    } catch (error) {
+      return errors.error(`PARTITION(${name}): cannot go on with what it has: ${(error as Error).message}`);
+    }
+    this.epoch = Math.max(this.epoch, epoch);
+    logger.warn(`PARTITION(${name}): the only replica in sync may have lost messages, and goes on with what it has`);
     this.becameWhole();
   }
 
