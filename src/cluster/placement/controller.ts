@@ -129,6 +129,8 @@ export class Controller {
   private async work(): Promise<void> {
     this.look();
     const { view } = this.options;
+    // Of one moment: a move that begins rests on what is busy then.
+    const seat = this.seat();
     const busy = busyBrokers(view.moves.values());
     const steps: PlannedStep[] = [];
     let begun: PlannedStep | undefined;
@@ -143,7 +145,7 @@ export class Controller {
     await this.takeAll(steps);
     if (!this.leads.isBusy) this.planLeads();
     await this.beginLeads();
-    if (begun !== undefined) await this.take([begun]);
+    if (begun !== undefined) await this.take([begun], seat);
     else if (this.rounds % ROUNDS_PER_PLAN === 0) await this.plan();
   }
 
@@ -174,9 +176,8 @@ export class Controller {
   }
 
   /** Does steps of different moves, together if none of their records has changed. */
-  private async take(steps: readonly PlannedStep[]): Promise<void> {
+  private async take(steps: readonly PlannedStep[], seat = this.seat()): Promise<void> {
     const { keys } = this.options;
-    const seat = this.seat();
     if (seat === undefined) return;
     const conditions: EtcdCompare[] = [];
     const operations: EtcdOperation[] = [];
