@@ -129,7 +129,7 @@ export class Controller {
   private async work(): Promise<void> {
     this.look();
     const { view } = this.options;
-    // Of one moment: a move that begins rests on what is busy then.
+    // Both are taken at the same moment, as a move that begins rests on which brokers are free.
     const seat = this.seat();
     const busy = busyBrokers(view.moves.values());
     const steps: PlannedStep[] = [];
