@@ -88,7 +88,7 @@ export class Leader implements Counted {
 
   /** Whether messages of an ordered partition may be handed out. */
   get mayHandOut(): boolean {
-    return !this.isOver && !this.handOver.isAsked && this.order.holds;
+    return !this.isOver && this.order.permits(this.handOver.isAsked);
   }
 
   /** Etcd had this broker as the leader. */
@@ -101,7 +101,7 @@ export class Leader implements Counted {
   private reviewOrder(): void {
     const { former } = this.order;
     if (former !== undefined && this.parts.peers.get(former)?.isRefused === true) this.order.formerEnded();
-    if (this.order.begins()) this.partition.host.onMayHandOut?.();
+    if (this.order.begins(this.handOver.isAsked)) this.partition.host.onMayHandOut?.();
   }
 
   /** Why nothing may be published; undefined: it may. */

@@ -25,7 +25,8 @@ export class OrderRight {
   /** A machine that was suspended may find its steady clock where it was, but not its wall clock. */
   private untilWallMs = Number.NEGATIVE_INFINITY;
   private fromMs: number;
-  private didHold = false;
+  /** Somebody was refused since it was last said to begin. */
+  private isAwaited = true;
 
   /** @param former who may still have the right; "": nobody, undefined: it is not known */
   constructor(
@@ -55,11 +56,18 @@ export class OrderRight {
     this.fromMs = Number.NEGATIVE_INFINITY;
   }
 
-  /** @returns whether it holds, and did not when this was called before */
-  begins(): boolean {
-    const did = this.didHold;
-    this.didHold = this.holds;
-    return this.didHold && !did;
+  /** Whether messages may be handed out now. Whoever is refused hears of it by begins(). @param isForbidden for another reason */
+  permits(isForbidden: boolean): boolean {
+    const isPermitted = !isForbidden && this.holds;
+    if (!isPermitted) this.isAwaited = true;
+    return isPermitted;
+  }
+
+  /** @returns whether it holds, and somebody was refused before. It may have ended and begun again since this was called last */
+  begins(isForbidden: boolean): boolean {
+    if (!this.isAwaited || isForbidden || !this.holds) return false;
+    this.isAwaited = false;
+    return true;
   }
 }
 

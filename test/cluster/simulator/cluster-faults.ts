@@ -97,7 +97,7 @@ export class ClusterFaults {
       if (replicas.length === 0) return;
       if (random.chance(0.4)) void requests.lead(topic, partition, random.pick(replicas));
       else void requests.move(topic, partition, random.pick(replicas), uid);
-    } else if (what < 0.8 && world.time.nowMs > this.lossMs + 2 * LONGEST_FAULT_MS) {
+    } else if (what < 0.8 && world.time.nowMs > this.lossMs + 2 * LONGEST_FAULT_MS && this.areReliable) {
       const replicas = random.int(1, machines.all.length);
       world.note(`${topic} is to have ${replicas} replicas`);
       this.resizedMs = world.time.nowMs;
@@ -393,7 +393,7 @@ export class ClusterFaults {
   }
 
   /**
-   * Whether a machine's disk may lose something: of each of its partitions some other replica in sync has to keep what it has. A transaction
+   * Whether a machine's disk may lose something: of each of its partitions all other replicas in sync have to keep what they have. A transaction
    * that is under way may take the others out of the set, also one of the run before, or of a move.
    */
   private isSpare({ dataPath, broker, runs, startedMs }: Machine): boolean {
@@ -418,9 +418,19 @@ export class ClusterFaults {
     // One of them is about to be dropped.
     const topic = SHAPES.topics.read(this.run.world.etcd.store.entries.get(KEYS.topic(partition.name.split("/")[0]))?.value ?? "");
     if (partition.isChanging || topic instanceof Error || replicas.length > topic.replicas) return false;
-    return inSync.some((other) => {
-      const dataPath = other === uid ? undefined : machines.dataPaths.get(other);
-      return dataPath?.isLost === false && dataPath.partitions.get(prefix)?.isReliable === true;
-    });
+    const others = inSync.filter((other) => other !== uid);
+    // Any of them may be the only one in sync a moment later.
+    return (
+      others.length > 0 &&
+      others.every((other) => {
+        const dataPath = machines.dataPaths.get(other);
+        return dataPath?.isLost === false && dataPath.partitions.get(prefix)?.isReliable === true;
+      })
+    );
+  }
+
+  /** Whether each disk has what its broker takes it to have. */
+  private get areReliable(): boolean {
+    return this.run.machines.all.every(({ dataPath }) => [...dataPath.partitions.values()].every(({ isReliable }) => isReliable));
   }
 }

@@ -29,6 +29,7 @@ test.each([
   ["a damaged message is not waited for that only a broker had which is being removed", 500001531],
   ["a leader with a full disk does not leave the set to one whose disk is set back", 500003783],
   ["a broker has one move, also where a new controller hears late of another one", 700001090],
+  ["an ordered partition goes on where its right ended and was there again before anybody looked", 800016988],
   ["the last one in sync, without its files, does not lead in the epoch in which it led with them", 600001542],
 ])("%s (seed %d)", (_what, seed) => new ClusterRun(seed).play());
 
