@@ -424,13 +424,13 @@ export class ClusterFaults {
       others.length > 0 &&
       others.every((other) => {
         const dataPath = machines.dataPaths.get(other);
-        return dataPath?.isLost === false && dataPath.partitions.get(prefix)?.isReliable === true;
+        return dataPath?.isLost === false && dataPath.partitions.get(prefix)?.isSound === true;
       })
     );
   }
 
   /** Whether each disk has what its broker takes it to have. */
   private get areReliable(): boolean {
-    return this.run.machines.all.every(({ dataPath }) => [...dataPath.partitions.values()].every(({ isReliable }) => isReliable));
+    return this.run.machines.all.every(({ dataPath }) => [...dataPath.partitions.values()].every(({ isSound }) => isSound));
   }
 }

@@ -42,6 +42,11 @@ export class SimDisk {
     return this.isWhole && !this.isOld;
   }
 
+  /** Whether they may also when its broker has been started again: a start finds damage that nobody needs, too. */
+  get isSound(): boolean {
+    return this.isReliable && !this.hasDamageFrom(0);
+  }
+
   get end(): number {
     const last = this.commits.at(-1)?.commit;
     return last === undefined ? this.base : last.firstSequence + last.count;
