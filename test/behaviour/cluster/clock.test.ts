@@ -32,9 +32,7 @@ class ClockedBrokers implements AsyncDisposable {
       flags,
       clocks.clocks.map(({ prefix }) => prefix),
     );
-    expect((await cluster.broker(0).http("POST", `/topic/create?topic=${TOPIC}`)).status).toBe(200);
-    const leader = await cluster.leader();
-    await cluster.untilInSync(leader);
+    const leader = await cluster.makeTopic();
     expect((await cluster.broker(leader).http("POST", `/channel/create?topic=${TOPIC}&channel=c`)).status).toBe(200);
     return new ClockedBrokers(cluster, clocks, leader);
   }

@@ -15,9 +15,7 @@ const LIMIT_MS = 60_000;
 const KEY = new ClusterKeys("bunsq").partition(TOPIC, 0);
 
 async function makeTopic(cluster: ThreeBrokers): Promise<number> {
-  expect((await cluster.broker(0).http("POST", `/topic/create?topic=${TOPIC}`)).status).toBe(200);
-  const leader = await cluster.leader();
-  await cluster.untilInSync(leader);
+  const leader = await cluster.makeTopic();
   return leader;
 }
 

@@ -23,9 +23,7 @@ function bodyOf(number: number): string {
 
 /** A topic with the channel `c` and another one, which have got nothing, and whose messages all three brokers have. @returns the leader */
 async function filled(cluster: ThreeBrokers): Promise<number> {
-  expect((await cluster.broker(0).http("POST", `/topic/create?topic=${TOPIC}`)).status).toBe(200);
-  const leader = await cluster.leader();
-  await cluster.untilInSync(leader);
+  const leader = await cluster.makeTopic();
   for (const channel of ["c", "keeping"])
     expect((await cluster.broker(leader).http("POST", `/channel/create?topic=${TOPIC}&channel=${channel}`)).status).toBe(200);
   for (let at = 0; at < MESSAGES; at += BATCH) {

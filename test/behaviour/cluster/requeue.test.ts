@@ -48,9 +48,7 @@ describeUnless(missing("etcd"))("three brokers and etcd", () => {
       `${durability}: what was requeued or deferred is there after its leader was killed, not before its time, and its attempts go on`,
       async () => {
         await using cluster = await ThreeBrokers.start([`--durability=${durability}`]);
-        expect((await cluster.broker(0).http("POST", `/topic/create?topic=${TOPIC}`)).status).toBe(200);
-        const first = await cluster.leader();
-        await cluster.untilInSync(first);
+        const first = await cluster.makeTopic();
         const broker = cluster.broker(first);
         const post = async (call: string) =>
           expect((await broker.http("POST", `/channel/${call}?topic=${TOPIC}&channel=c`)).status).toBe(200);
@@ -90,9 +88,7 @@ describeUnless(missing("etcd"))("three brokers and etcd", () => {
     "what is requeued while its leader is being killed comes again: nothing is lost, and its attempts are what was saved last at least",
     async () => {
       await using cluster = await ThreeBrokers.start();
-      expect((await cluster.broker(0).http("POST", `/topic/create?topic=${TOPIC}`)).status).toBe(200);
-      const first = await cluster.leader();
-      await cluster.untilInSync(first);
+      const first = await cluster.makeTopic();
       const { tcpPort, stop } = cluster.broker(first);
       expect((await cluster.broker(first).http("POST", `/channel/create?topic=${TOPIC}&channel=c`)).status).toBe(200);
       const kinds = Array.from({ length: 10 }, (_, i) => `delayed ${i}`);

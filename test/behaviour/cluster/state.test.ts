@@ -48,9 +48,7 @@ describeUnless(missing("etcd"))("what goes along beside messages", () => {
       `${durability}: channels, pauses, settings, cursors and deferred messages are there after the leader was killed`,
       async () => {
         await using cluster = await ThreeBrokers.start([`--durability=${durability}`]);
-        expect((await cluster.broker(0).http("POST", `/topic/create?topic=${TOPIC}`)).status).toBe(200);
-        const first = await cluster.leader();
-        await cluster.untilInSync(first);
+        const first = await cluster.makeTopic();
         const broker = cluster.broker(first);
         const post = async (call: string, channel: string, more = "") =>
           expect((await broker.http("POST", `/channel/${call}?topic=${TOPIC}&channel=${channel}${more}`)).status).toBe(200);
@@ -113,9 +111,7 @@ describeUnless(missing("etcd"))("what goes along beside messages", () => {
     "an ordered channel goes on in order over a change of leader, and repeats no more than its one message in flight",
     async () => {
       await using cluster = await ThreeBrokers.start();
-      expect((await cluster.broker(0).http("POST", `/topic/create?topic=${TOPIC}`)).status).toBe(200);
-      const first = await cluster.leader();
-      await cluster.untilInSync(first);
+      const first = await cluster.makeTopic();
       const broker = cluster.broker(first);
       const created = await broker.http("POST", `/channel/create?topic=${TOPIC}&channel=c&ordered=partition`);
       expect(created.status).toBe(200);
@@ -154,9 +150,7 @@ describeUnless(missing("etcd"))("what goes along beside messages", () => {
     "what all channels have finished is removed at each broker",
     async () => {
       await using cluster = await ThreeBrokers.start(["--max-bytes-per-file=1048576"]);
-      expect((await cluster.broker(0).http("POST", `/topic/create?topic=${TOPIC}`)).status).toBe(200);
-      const leader = await cluster.leader();
-      await cluster.untilInSync(leader);
+      const leader = await cluster.makeTopic();
       const { tcpPort } = cluster.broker(leader);
       const client = await consumer(tcpPort, "c", 1);
       const producer = await RawClient.connect(tcpPort);
@@ -173,9 +167,7 @@ describeUnless(missing("etcd"))("what goes along beside messages", () => {
     "a leader that is stopped hands its cursors over",
     async () => {
       await using cluster = await ThreeBrokers.start();
-      expect((await cluster.broker(0).http("POST", `/topic/create?topic=${TOPIC}`)).status).toBe(200);
-      const first = await cluster.leader();
-      await cluster.untilInSync(first);
+      const first = await cluster.makeTopic();
       const broker = cluster.broker(first);
       const client = await consumer(broker.tcpPort, "c", 300);
       await publish(broker.tcpPort, 300);

@@ -68,6 +68,15 @@ export class ThreeBrokers implements AsyncDisposable {
     });
   }
 
+  /** Makes the topic. @returns the broker that leads it, once all replicas are in sync */
+  async makeTopic(): Promise<number> {
+    const { status } = await this.broker(0).http("POST", `/topic/create?topic=${TOPIC}`);
+    if (status !== 200) throw new Error(`the topic is not made: ${status}`);
+    const leader = await this.leader();
+    await this.untilInSync(leader);
+    return leader;
+  }
+
   get endpoints(): readonly string[] {
     return this.etcd.endpoints;
   }
