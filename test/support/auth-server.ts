@@ -59,10 +59,19 @@ export class AuthServer implements AsyncDisposable {
   }
 }
 
+/** Below the ports that kernels give to those who ask for any, also to outgoing connections: none of these gets it before a test does. */
+const [FIRST_PORT, LAST_PORT] = [10_000, 32_000];
+
 /** An address at which nobody listens. */
 export function deadAddress(): string {
-  const listener = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
-  const address = `127.0.0.1:${listener.port}`;
-  listener.stop(true);
-  return address;
+  for (let tries = 0; tries < 100; tries++) {
+    const port = FIRST_PORT + Math.floor(Math.random() * (LAST_PORT - FIRST_PORT));
+    try {
+      Bun.listen({ hostname: "127.0.0.1", port, socket: { data() {} } }).stop(true);
+      return `127.0.0.1:${port}`;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EADDRINUSE") throw error;
+    }
+  }
+  throw new Error("no port is free");
 }
