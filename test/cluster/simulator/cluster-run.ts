@@ -177,7 +177,7 @@ export class ClusterRun {
     if (finishedFloor < released.length) return false;
     const versions = versionsOf(leading.disk.state.now);
     const disks = replicas.map((uid) => this.machines.dataPaths.get(uid)?.partitions.get(prefix));
-    const start = Math.max(...disks.map((disk) => disk?.start ?? 0));
+    const start = Math.max(...disks.map((disk) => Math.max(disk?.start ?? 0, disk?.skippedBelow ?? 0)));
     return disks.every((disk) => {
       return disk !== undefined && disk.end === leading.disk.end && !disk.hasDamageFrom(start) && versionsOf(disk.state.now) === versions;
     });

@@ -129,9 +129,10 @@ export class PartitionHistory {
     return this.finishedFloor;
   }
 
-  /** Some replica has removed what is below, as it is finished: where others have it, and it is damaged, it stays so. */
+  /** Some replica has removed or skipped what is below, as it is finished: where others have it, and it is damaged, it stays so. */
   private get removedBelow(): number {
-    return [...this.dataPaths.values()].reduce((below, { partitions }) => Math.max(below, partitions.get(this.prefix)?.start ?? 0), 0);
+    const disks = [...this.dataPaths.values()].flatMap(({ partitions }) => partitions.get(this.prefix) ?? []);
+    return Math.max(0, ...disks.map(({ start, skippedBelow }) => Math.max(start, skippedBelow)));
   }
 
   /** Why a replica must not come to be in sync; undefined: it may. */

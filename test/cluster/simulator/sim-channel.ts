@@ -55,6 +55,10 @@ export class SimChannel {
         continue;
       }
       if (this.finished.has(sequence) || sequence < this.floor) continue;
+      if (message === undefined && disk.skippedTo(sequence) !== undefined) {
+        this.pass(sequence);
+        continue;
+      }
       if (!partition.log.canRead(sequence)) {
         this.again.push(sequence);
         broker.node.callAfter(MENDED_MS, () => this.pump());
@@ -101,12 +105,16 @@ export class SimChannel {
 
   private finish(sequence: number): void {
     if (this.isClosed || !this.inFlight.delete(sequence)) return;
-    this.finished.add(sequence);
     this.partition.broker.site.watch.onFinished(this.partition, sequence);
-    while (this.finished.delete(this.floor)) this.floor++;
+    this.pass(sequence);
     if (this.isOrdered) this.save();
     else this.saveLater();
     this.pump();
+  }
+
+  private pass(sequence: number): void {
+    this.finished.add(sequence);
+    while (this.finished.delete(this.floor)) this.floor++;
   }
 
   private saveLater(): void {

@@ -20,6 +20,8 @@ export class SimDisk {
   /** It is as it was some time ago, which its broker has to find out. */
   isOld = false;
   start = 0;
+  /** Below it, others had finished messages that this log has skipped: where they are damaged, nobody mends them. */
+  skippedBelow = 0;
   synced = 0;
   commits: StoredCommit[] = [];
   epochs: Epoch[] = [];
@@ -31,10 +33,9 @@ export class SimDisk {
 
   /** As a disk is after it was set back to what this one has now. */
   copy(): SimDisk {
-    const { durability, state, epoch, isWhole, start, synced, base } = this;
-    const commits = [...this.commits];
-    const epochs = [...this.epochs];
-    return Object.assign(new SimDisk(durability, state.copy()), { epoch, isWhole, isOld: true, start, synced, base, commits, epochs });
+    const { durability, state, epoch, isWhole, start, skippedBelow, synced, base } = this;
+    const log = { start, skippedBelow, synced, base, commits: [...this.commits], epochs: [...this.epochs] };
+    return Object.assign(new SimDisk(durability, state.copy()), { epoch, isWhole, isOld: true, ...log });
   }
 
   /** Whether others may rely on it. */
@@ -48,12 +49,22 @@ export class SimDisk {
   }
 
   get end(): number {
-    const last = this.commits.at(-1)?.commit;
-    return last === undefined ? this.base : last.firstSequence + last.count;
+    return Math.max(this.base, this.recordedEnd);
   }
 
-  /** Where the log ends while it has no commits. */
+  /** Where the log ends if it has no commits, or skips something behind the last one. */
   base = 0;
+
+  private get recordedEnd(): number {
+    const last = this.commits.at(-1)?.commit;
+    return last === undefined ? 0 : last.firstSequence + last.count;
+  }
+
+  /** Where the commits go on, if the log has skipped a sequence; undefined: it has not. */
+  skippedTo(sequence: number): number | undefined {
+    if (sequence < this.start || sequence >= this.end || this.messageAt(sequence) !== undefined) return undefined;
+    return this.commits.find(({ commit }) => commit.firstSequence > sequence)?.commit.firstSequence ?? this.end;
+  }
 
   saveEpoch(epoch: number): void {
     this.epoch = epoch;
@@ -108,7 +119,7 @@ export class SimDisk {
   /** Where the commit begins that has a sequence: a commit is there as a whole or not at all. */
   private boundaryAt(sequence: number): number {
     if (sequence >= this.end) return this.end;
-    return this.commits.findLast(({ commit }) => commit.firstSequence <= sequence)?.commit.firstSequence ?? sequence;
+    return this.commits.find(({ commit }) => isIn(commit, sequence))?.commit.firstSequence ?? sequence;
   }
 
   /** A bit of something that was written before is another one. @param below of something that is on the disk, and below this */
@@ -136,13 +147,15 @@ export class SimDisk {
     if (damaged.some((commit) => this.reliesOn(commit))) this.isWhole = false;
     const torn = damaged.find(({ firstSequence }) => firstSequence >= this.synced);
     if (torn !== undefined) this.cutTo(torn.firstSequence);
+    // What it skips is forgotten if nothing came behind it.
+    if (this.commits.length > 0) this.base = 0;
     this.synced = this.end;
     // Its headers may be from before the power cut.
     this.epochs = this.epochs.filter(({ firstSequence }) => firstSequence <= this.end);
   }
 
   isDamagedAt(sequence: number): boolean {
-    const found = this.commits.find(({ commit }) => sequence < commit.firstSequence + commit.count);
+    const found = this.commits.find(({ commit }) => isIn(commit, sequence));
     return found !== undefined && this.isDamaged(found.commit, found.bytes);
   }
 
@@ -159,7 +172,7 @@ export class SimDisk {
     const kept = this.commits.filter(({ commit }) => commit.firstSequence < sequence);
     const last = kept.at(-1);
     if (last !== undefined && last.commit.firstSequence + last.commit.count > sequence) kept[kept.length - 1] = upTo(last, sequence);
-    if (kept.length === 0) this.base = sequence;
+    this.base = kept.length === 0 ? sequence : Math.min(this.base, sequence);
     this.commits = kept;
     this.synced = Math.min(this.synced, sequence);
   }
@@ -175,6 +188,10 @@ export class SimDisk {
       .slice(Math.max(0, first))
       .map(({ epoch, firstSequence }) => ({ epoch, firstSequence: Math.max(firstSequence, this.start) }));
   }
+}
+
+function isIn({ firstSequence, count }: Commit, sequence: number): boolean {
+  return firstSequence <= sequence && sequence < firstSequence + count;
 }
 
 function upTo({ commit, epoch, bytes }: StoredCommit, sequence: number): StoredCommit {

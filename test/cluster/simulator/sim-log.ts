@@ -86,16 +86,21 @@ export class SimLog implements ReplicaLog {
 
   commitsFrom(sequence: number, maxBytes: number): CommitRun | Gap | undefined {
     if (sequence < this.start) return { isGap: true, nextPosition: 0, nextSequence: this.start };
+    const skippedTo = this.disk.skippedTo(sequence);
+    if (skippedTo !== undefined) return { isGap: true, nextPosition: 0, nextSequence: skippedTo };
     const first = this.disk.commits.findIndex(({ commit }) => sequence < commit.firstSequence + commit.count);
     if (first < 0) return undefined;
     const { commit, bytes: stored } = this.disk.commits[first];
     if (this.disk.isDamaged(commit, stored)) return this.damagedAt(commit);
     const found = [from(this.disk.commits[first], Math.max(sequence, commit.firstSequence))];
     let { length: bytes } = found[0].bytes;
+    let end = commit.firstSequence + commit.count;
     for (const next of this.disk.commits.slice(first + 1)) {
       bytes += next.bytes.length;
-      if (next.epoch !== found[0].epoch || bytes > maxBytes || this.disk.isDamaged(next.commit, next.bytes)) break;
+      if (next.epoch !== found[0].epoch || next.commit.firstSequence !== end || bytes > maxBytes) break;
+      if (this.disk.isDamaged(next.commit, next.bytes)) break;
       found.push(next);
+      end += next.commit.count;
     }
     const startsSegment = this.disk.epochs.some(({ firstSequence }) => firstSequence === sequence);
     return {
@@ -121,11 +126,12 @@ export class SimLog implements ReplicaLog {
     return false;
   }
 
-  /** Nobody has what is below any more, which was finished: this log begins behind it. */
+  /** Nobody has any more what is missing before it. */
   skipTo(sequence: number): void {
-    const { epochs } = this.disk;
-    this.restartAt(sequence);
-    this.disk.epochs = epochs.slice(-1).map(({ epoch }) => ({ epoch, firstSequence: sequence }));
+    const { disk } = this;
+    disk.base = Math.max(disk.base, sequence);
+    disk.skippedBelow = Math.max(disk.skippedBelow, sequence);
+    this.sync();
   }
 
   appendCommits({ epoch, commits, bytes }: CommitRun): void {
@@ -166,6 +172,7 @@ export class SimLog implements ReplicaLog {
     disk.commits = [];
     disk.epochs = [];
     disk.start = disk.base = disk.synced = sequence;
+    disk.skippedBelow = 0;
     this.lowestEnd = Math.min(this.lowestEnd, sequence);
   }
 
