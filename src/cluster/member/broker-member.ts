@@ -182,7 +182,7 @@ export class BrokerMember implements ClusterMember {
       },
       lease: this.membership.lease,
       isAlive: (other) => view.brokers.has(other),
-      isRemoved: (other) => view.removals.has(other),
+      removalOf: (other) => view.removals.get(other)?.value,
       logger,
       takeOther: this.forwarding.services.take,
       saveEpochs: (epochs) => this.partitions.saveEpochs(epochs),

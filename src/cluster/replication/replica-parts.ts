@@ -28,7 +28,7 @@ export interface ReplicationParts {
   readonly writer: RecordWriter;
   /** This broker's own in etcd. */
   readonly lease: { readonly holds: boolean };
-  /** Whether a data path is to be removed, and its broker is not alive: it will not come back. */
+  /** Whether a data path is being removed, and its broker is away for long: it will not come back. */
   readonly isGone: (uid: string) => boolean;
   /** Bounds what followers read that are not in sync. */
   readonly catchUp: ByteRate;

@@ -5,7 +5,9 @@ import { Election } from "../election/election.ts";
 import type { Etcd } from "../etcd/etcd.ts";
 import type { Network } from "../net/network.ts";
 import { Scrubber } from "../repair/scrubber.ts";
+import type { RemovalRecord } from "../state/records.ts";
 import { ByteRate } from "./byte-rate.ts";
+import { Departures } from "./departures.ts";
 import type { TakeConnection } from "./greeting.ts";
 import { InSyncLog } from "./in-sync-log.ts";
 import { OrderRights } from "./order-right.ts";
@@ -42,8 +44,8 @@ export interface ReplicationOptions {
   readonly lease: { readonly holds: boolean };
   /** Whether a data path's broker has its key in etcd, as far as that is known. */
   readonly isAlive: (uid: string) => boolean;
-  /** Whether a data path is being removed, as far as that is known. */
-  readonly isRemoved?: (uid: string) => boolean;
+  /** How a data path is being removed, as far as that is known; undefined: it is not. */
+  readonly removalOf?: (uid: string) => Pick<RemovalRecord, "replacedBy"> | undefined;
   readonly logger: Logger;
   /** Takes connections of other brokers that are for something else. */
   readonly takeOther?: TakeConnection;
@@ -64,6 +66,7 @@ export class Replication {
   private readonly election: Election;
   private readonly scrubber: Scrubber;
   private readonly orderRights: OrderRights;
+  private readonly departures: Departures;
   private timer: Timer | undefined;
   private pulses = 0;
   private pulsedMs: number;
@@ -99,8 +102,8 @@ export class Replication {
     });
     const catchUp = new ByteRate(clock, settings.catchUpBytesPerSecond);
     const { peers, counts, inSyncLog } = this;
-    const { isAlive, isRemoved = () => false } = options;
-    const isGone = (uid: string) => isRemoved(uid) && !isAlive(uid);
+    this.departures = new Departures(clock, options.isAlive, options.removalOf ?? (() => undefined));
+    const isGone = (uid: string) => this.departures.isGone(uid);
     this.parts = { uid: hello.uid, clock, settings, peers, writer, lease, isGone, catchUp, counts, logger, inSyncLog, errors };
     this.orderRights = new OrderRights(etcd, clock, hello.uid);
     this.election = new Election(this.parts, options.isAlive);
@@ -199,6 +202,7 @@ export class Replication {
     if (sinceMs > STALL_MS) this.forgiveSilence(nowMs);
     this.pulsedMs = nowMs;
     this.pulses++;
+    this.departures.review();
     if (this.pulses % PULSES_PER_REVIEW === 0) this.each((replica) => replica.review(nowMs));
     if (this.pulses % PULSES_PER_LOG === 0) this.inSyncLog.flush();
     if (this.pulses % PULSES_PER_BEAT === 0) {

@@ -99,7 +99,7 @@ export class SimBroker {
       settings: SETTINGS,
       lease: this.membership.lease,
       isAlive: (other) => this.view.brokers.has(other),
-      isRemoved: (uid) => this.view.removals.has(uid),
+      removalOf: (uid) => this.view.removals.get(uid)?.value,
       logger: world.logger,
     });
     this.view.listen((changes) => {
