@@ -262,6 +262,7 @@ export class ClusterFaults {
     for (const [prefix, disk] of dataPath.partitions) {
       const finished = Math.min(cursorOf(disk), checks.histories.get(prefix)?.trimmableTo(clients.open) ?? 0);
       disk.trimTo(world.random.int(0, finished));
+      checks.histories.get(prefix)?.onRemoved(disk.start);
     }
   }
 

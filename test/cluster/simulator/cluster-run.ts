@@ -173,13 +173,14 @@ export class ClusterRun {
     if (replicas.length !== wanted || inSync.length < replicas.length) return false;
     const leading = this.site.brokerOf(leader)?.partitions.get(prefix);
     if (leading?.role.name !== "leader" || leading.highWatermark < leading.disk.end) return false;
-    const { finishedFloor, released } = this.checks.history(prefix, name);
+    const { finishedFloor, released, removedBelow } = this.checks.history(prefix, name);
     if (finishedFloor < released.length) return false;
     const versions = versionsOf(leading.disk.state.now);
     const disks = replicas.map((uid) => this.machines.dataPaths.get(uid)?.partitions.get(prefix));
-    const start = Math.max(...disks.map((disk) => Math.max(disk?.start ?? 0, disk?.skippedBelow ?? 0)));
     return disks.every((disk) => {
-      return disk !== undefined && disk.end === leading.disk.end && !disk.hasDamageFrom(start) && versionsOf(disk.state.now) === versions;
+      return (
+        disk !== undefined && disk.end === leading.disk.end && !disk.hasDamageFrom(removedBelow) && versionsOf(disk.state.now) === versions
+      );
     });
   }
 

@@ -23,6 +23,8 @@ export class PartitionHistory {
   /** Everything below is finished. */
   finishedFloor = 0;
   private lastDelivered = -1;
+  /** Some replica has removed everything below, which is finished. */
+  private removed = 0;
 
   constructor(
     readonly name: string,
@@ -129,10 +131,15 @@ export class PartitionHistory {
     return this.finishedFloor;
   }
 
-  /** Some replica has removed or skipped what is below, as it is finished: where others have it, and it is damaged, it stays so. */
-  private get removedBelow(): number {
+  /** A replica has removed what is below, as it is finished. */
+  onRemoved(below: number): void {
+    this.removed = Math.max(this.removed, below);
+  }
+
+  /** What is below was removed or skipped by some replica, as it is finished: where others have it, and it is damaged, it stays so. */
+  get removedBelow(): number {
     const disks = [...this.dataPaths.values()].flatMap(({ partitions }) => partitions.get(this.prefix) ?? []);
-    return Math.max(0, ...disks.map(({ start, skippedBelow }) => Math.max(start, skippedBelow)));
+    return Math.max(this.removed, ...disks.map(({ start, skippedBelow }) => Math.max(start, skippedBelow)));
   }
 
   /** Why a replica must not come to be in sync; undefined: it may. */
