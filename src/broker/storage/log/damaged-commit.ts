@@ -17,6 +17,8 @@ interface DamagedCommitsOptions {
   /** Messages below this sequence were on the disk when the run before ended. */
   syncedSequence?: number | undefined;
   lastRun?: LastRun;
+  /** Other replicas of a log that has epochs may have what is damaged. */
+  isReplicated?: boolean;
 }
 
 /** Reports the damaged commits of one log, and keeps their bytes. */
@@ -27,10 +29,12 @@ export class DamagedCommits {
     private readonly recoveredNext: number,
   ) {}
 
-  report(segment: Segment, entry: IndexEntry, problem: Error): void {
+  /** @param isLost no other replica has it */
+  report(segment: Segment, entry: IndexEntry, problem: Error, isLost = false): void {
     const { topicName, logger, onCorrupt } = this.options;
     const which = `TOPIC(${topicName}): ${entry.count} messages from sequence ${entry.firstSequence} on`;
-    const where = `in ${segment.logPath} at byte ${entry.offset} (${problem.message}); they are skipped`;
+    const fate = this.options.isReplicated === true && segment.epoch > 0 && !isLost ? "another replica may have them" : "they are skipped";
+    const where = `in ${segment.logPath} at byte ${entry.offset} (${problem.message}); ${fate}`;
     if (this.mayBeTorn(entry))
       return logger.warn(`${which} were torn by a crash before they reached the disk, ${where}`, { topic: topicName });
     onCorrupt();

@@ -97,7 +97,7 @@ export class LogReader {
     const nextSequence = first.firstSequence + first.count;
     if (!quietly) {
       this.mend(segment.logPath, first.firstSequence, nextSequence, block);
-      this.damaged.report(segment, first, block);
+      this.damaged.report(segment, first, block, this.mender !== undefined);
     }
     return { isGap: true, nextPosition: segment.basePosition + first.offset + first.length, nextSequence };
   }

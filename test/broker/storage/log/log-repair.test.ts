@@ -266,3 +266,16 @@ test("a log of a broker that is in no cluster skips damage as ever", async () =>
   expect(fixture.corrupt).toBe(1);
   expect(existsSync(`${segments(fixture, ".log")[1]}@94.damaged`) || segments(fixture, ".damaged").length === 1).toBeTrue();
 });
+
+test("damage of a replicated log is said to be skipped when no other replica has what is damaged, not before", async () => {
+  for (const isLost of [false, true]) {
+    const fixture = filled();
+    await fixture.files.close();
+    flip(segments(fixture, ".log")[1], 100);
+    fixture.open();
+    if (isLost) fixture.files.reader.mender = { need: () => false };
+    expect(readAll(fixture.log).filter((body) => body === null).length).toBe(1);
+    expect(fixture.logger.matching(/are damaged .*; another replica may have them/)).toHaveLength(isLost ? 0 : 1);
+    expect(fixture.logger.matching(/are damaged .*; they are skipped/)).toHaveLength(isLost ? 1 : 0);
+  }
+});
