@@ -176,7 +176,8 @@ describeUnless(missing("etcd"))("three brokers and etcd", () => {
     );
   }
 
-  test(
+  // These two wait for half a minute each, and so together.
+  test.concurrent(
     "a broker whose data path was emptied gets everything again, without an operator",
     async () => {
       await using cluster = await ThreeBrokers.start(FLAGS);
@@ -198,7 +199,7 @@ describeUnless(missing("etcd"))("three brokers and etcd", () => {
     LIMIT_MS,
   );
 
-  test(
+  test.concurrent(
     "what nobody has any more is told, counted and skipped, also by a replica that is copied anew",
     async () => {
       await using cluster = await ThreeBrokers.start(FLAGS);
