@@ -15,6 +15,9 @@ const CLOSING = /^\d+ tests? failed:$/;
 const REASON = /^ {2}\^ /;
 const UNHANDLED = "# Unhandled error between tests";
 const RULE = /^-{20,}$/;
+/** A line of an error's stack. */
+const STACK = /^ {6}at /;
+const IN_TEST = /\.test\.tsx?:\d/;
 
 /** What a run of `bun test` printed before each test that failed: its seed, its message, its stack. */
 export class TestFailures {
@@ -24,12 +27,19 @@ export class TestFailures {
   /** Rules that are still to come around an error that belongs to no test. */
   private rules = 0;
   private isClosing = false;
+  /** The line before was of a stack. */
+  private wasStack = false;
+  private hasFailed = false;
+
+  /** @param isApart several processes run tests: what a test printed comes some time after the line that says how it ended */
+  constructor(private readonly isApart = false) {}
 
   /** Takes the next line of the run's standard output and standard error, which are one stream. */
   add(printed: string): void {
     const line = Bun.stripANSI(printed).slice(0, LONGEST_LINE);
     this.isClosing ||= CLOSING.test(line);
     if (this.isClosing) return;
+    if (this.isApart) return this.addApart(line);
     if (REASON.test(line) && this.recent.length === 0) return void this.excerpts.at(-1)?.push(line);
     this.recent.push(line);
     if (this.recent.length > LINES_PER_TEST) this.recent.shift();
@@ -39,8 +49,25 @@ export class TestFailures {
     if (ENDED.test(line) || isEndOfError) this.recent = [];
   }
 
+  /** An error ends with its stack, and that of a failed test names the test's file. */
+  private addApart(line: string): void {
+    const isStack = STACK.test(line);
+    if (this.wasStack && !isStack) {
+      if (this.recent.some((one) => STACK.test(one) && IN_TEST.test(one))) this.excerpts.push(this.recent);
+      this.recent = [];
+    }
+    this.wasStack = isStack;
+    const isFailed = FAILED.test(line);
+    this.hasFailed ||= isFailed || line === UNHANDLED;
+    if (isFailed) this.excerpts.push([line]);
+    else if (REASON.test(line)) this.excerpts.at(-1)?.push(line);
+    else if (!ENDED.test(line)) this.recent.push(line);
+    if (this.recent.length > LINES_PER_TEST) this.recent.shift();
+  }
+
   /** The lines before each failed test, and its own, as far as they have room. */
   get lines(): string[] {
+    if (this.isApart && !this.hasFailed) return [];
     const perTest = Math.max(LEAST_PER_TEST, Math.floor(LINES_IN_ALL / Math.max(1, this.excerpts.length)));
     const lines: string[] = [];
     for (const [i, excerpt] of this.excerpts.entries()) {

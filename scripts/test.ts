@@ -22,7 +22,7 @@ try {
     env: process.stderr.isTTY && process.stderr.hasColors() ? { ...process.env, FORCE_COLOR: "1" } : process.env,
   });
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => child.kill(signal));
-  const failures = new TestFailures();
+  const failures = new TestFailures(process.argv.some((argument) => argument.startsWith("--parallel")));
   const passed = passOn(child.stdout, failures);
   process.exitCode = await child.exited;
   await Promise.race([passed, new Promise((resolve) => setTimeout(resolve, OUTPUT_ENDS_WITHIN_MS).unref())]);

@@ -1,8 +1,8 @@
 import { expect, test } from "bun:test";
 import { TestFailures } from "../../scripts/test-failures.ts";
 
-function linesOf(output: string[]): string[] {
-  const failures = new TestFailures();
+function linesOf(output: string[], isApart = false): string[] {
+  const failures = new TestFailures(isApart);
   for (const line of output) failures.add(line);
   return failures.lines;
 }
@@ -23,6 +23,23 @@ test("what a failed test printed is repeated, and what others did is not", () =>
     " 2 pass",
   ];
   expect(linesOf(output)).toEqual(["| seed 5", "| error: 1 is not 2", "| (fail) second [1.00ms]"]);
+});
+
+test("with several processes, errors come apart from the tests, and stacks that passed tests print are none", () => {
+  const stack = (file: string) => ["error: 1 is not 2", `      at f (${file}:1:2)`, "      at g"];
+  const passed = ["a.test.ts:", "(pass) first", ...stack("/src/a.ts"), "(pass) second"];
+  const failed = [
+    "(fail) third",
+    "  ^ this test timed out after 50ms.",
+    "(pass) fourth",
+    "b.test.ts:",
+    "seed 5",
+    ...stack("/b.test.ts"),
+    "",
+  ];
+  expect(linesOf([...passed, ...stack("/a.test.ts"), ""], true)).toEqual([]);
+  const lines = ["(fail) third", "  ^ this test timed out after 50ms.", "b.test.ts:", "seed 5", ...stack("/b.test.ts")];
+  expect(linesOf([...passed, ...failed], true)).toEqual(lines.map((line) => `| ${line}`));
 });
 
 test("the reason below a test that timed out belongs to it", () => {
