@@ -72,7 +72,7 @@ export class PartitionMove {
     if (what === "drop") return this.isSpare(partition) ? begin("leading") : this.end();
     if (replicas.includes(to)) return begin("copying");
     if (!context.isAlive(to) || context.isLost(to) || replicas.length >= MAX_REPLICAS) return this.end();
-    return begin("copying", { replicas: [...replicas, to] });
+    return begin("copying", { replicas: [...replicas, to], additions: (partition.additions ?? 0) + 1 });
   }
 
   private copying(partition: PartitionRecord): MoveStep | undefined {

@@ -15,8 +15,9 @@ export class FollowerProgress {
   synced = -1;
   /** The sequence after the last record that was sent to it. */
   sent = 0;
-  /** The number of its last ask. */
+  /** The number of its last ask, and which additions of replicas it knew of. */
   ask = 0;
+  additions = 0;
   /** It has asked for commits on the connection that there is. */
   isFollowing = false;
   /** Its connection was lost. */

@@ -1,6 +1,7 @@
 import { CommitRunError } from "../../broker/storage/log/commit-run.ts";
 import type { PartitionRepair } from "../repair/partition-repair.ts";
 import type { Skip } from "../repair/repair-frames.ts";
+import type { PartitionRecord } from "../state/records.ts";
 import type { PartitionParts, ReplicationParts } from "./replica-parts.ts";
 import { StateFollower } from "./state/state-follower.ts";
 import type { Append, Part } from "./wire.ts";
@@ -38,6 +39,7 @@ export class Follower {
     readonly epoch: number,
     readonly leader: string,
     highWatermark: number,
+    private additions: number,
     private readonly parts: ReplicationParts,
     private readonly partition: PartitionParts,
     private readonly repair: PartitionRepair,
@@ -69,7 +71,15 @@ export class Follower {
     const { log, number } = this.partition;
     this.peer?.dropEnd(number);
     const { start, end } = log;
-    this.peer?.send({ kind: "follow", partition: number, epoch: this.epoch, ask: ++this.ask, start, end, epochs: log.epochs() });
+    const { epoch, additions } = this;
+    this.peer?.send({ kind: "follow", partition: number, epoch, ask: ++this.ask, additions, start, end, epochs: log.epochs() });
+  }
+
+  /** The record is another one. To join the in-sync set, this broker has to tell that it knows of the newest addition of a replica. */
+  update({ inSync, additions = 0 }: PartitionRecord): void {
+    if (additions <= this.additions || inSync.includes(this.parts.uid)) return;
+    this.additions = additions;
+    this.begin();
   }
 
   /**

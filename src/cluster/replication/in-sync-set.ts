@@ -36,6 +36,11 @@ export class InSyncSet {
     return this.known.includes(uid);
   }
 
+  /** @param additions which additions of replicas it knows of: where it has not heard of its own, it is about to drop what it has */
+  mayJoin({ uid, additions }: { readonly uid: string; readonly additions: number }): boolean {
+    return !this.isChanging && !this.has(uid) && additions >= (this.stored.value.additions ?? 0);
+  }
+
   /** To be called with each newer record. */
   update(stored: StoredRecord): void {
     this.stored = stored;

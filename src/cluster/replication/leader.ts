@@ -164,12 +164,12 @@ export class Leader implements Counted {
   }
 
   /** A follower of this epoch says what it has. */
-  onFollow(peer: Peer, { ask, start, end, epochs }: Follow): void {
+  onFollow(peer: Peer, { ask, additions, start, end, epochs }: Follow): void {
     const follower = this.followers.get(peer.uid);
     if (follower === undefined) return;
     const { log } = this;
     const { to, restarts } = partAt({ start: log.start, end: log.end, epochs: log.epochs() }, { start, end, epochs });
-    follower.ask = ask;
+    Object.assign(follower, { ask, additions });
     this.part(peer, follower, to, restarts);
     this.sendTo(follower);
     if (peer.uid === this.order.former) this.order.formerEnded();
@@ -343,7 +343,7 @@ export class Leader implements Counted {
 
   /** Takes a follower into the set that has all that may have been acknowledged, and to which everything else is under way. */
   private admit(follower: FollowerProgress): void {
-    if (this.inSync.isChanging || this.inSync.has(follower.uid) || !follower.isFollowing || follower.sent < this.log.end) return;
+    if (!this.inSync.mayJoin(follower) || !follower.isFollowing || follower.sent < this.log.end) return;
     if (this.endOf(follower) >= Math.max(this.highWatermark, this.firstSequence) && this.state.mayJoin(follower.uid)) {
       this.joiner.follower = undefined;
       this.inSync.change([...this.inSync.members, follower.uid]);

@@ -154,8 +154,9 @@ export class Replica {
     const { leader, epoch } = stored.value;
     if (this.isStale(epoch)) return;
     if (leader === this.parts.uid) return this.onOwnRecord(stored);
-    if (this.role instanceof Follower && this.role.epoch === epoch && this.role.leader === leader) return this.leaveUnlessWhole();
-    this.follow(leader, epoch);
+    if (!(this.role instanceof Follower && this.role.epoch === epoch && this.role.leader === leader)) return this.follow(leader, epoch);
+    this.role.update(stored.value);
+    this.leaveUnlessWhole();
   }
 
   /** Who led before the leader of a newer record. */
@@ -231,7 +232,8 @@ export class Replica {
     this.leaveUnlessWhole();
     if (leader === "") return host.onRole({ name: "out", epoch });
     host.onRole({ name: "follower", epoch, leader });
-    this.role = new Follower(epoch, leader, this.highWatermark, this.parts, this.partition, this.repair, {
+    const additions = this.stored?.value.additions ?? 0;
+    this.role = new Follower(epoch, leader, this.highWatermark, additions, this.parts, this.partition, this.repair, {
       onWhole: () => this.becameWhole(),
       onLost: () => this.lost(),
     });

@@ -33,7 +33,7 @@ import {
 //
 //   HELLO    version u16, cluster, data path uid, run. The first frame, both ways.
 //   LEAD     partition u32, epoch u32. "I lead it": to each of its replicas, by who leads.
-//   FOLLOW   partition, epoch, ask u32, start, end, epochs [epoch u32, first sequence]. "This is what I have": by a follower.
+//   FOLLOW   partition, epoch, ask u32, additions u32, start, end, epochs [epoch u32, first sequence]. "This is what I have": by a follower.
 //   PART     partition, epoch, ask, to, restarts u8, end, start, needed. "Keep what is below `to`; commits from there follow. My log begins
 //            at `start`, some channel has still to get what is at `needed`, and this is my end."
 //   APPEND   partition, epoch, high watermark, commits and records: see run-fields.ts
@@ -73,6 +73,8 @@ export interface Follow {
   readonly partition: number;
   readonly epoch: number;
   readonly ask: number;
+  /** What the newest record says of these that the follower knows. */
+  readonly additions: number;
   /** The first sequence and the end of the follower's log. */
   readonly start: number;
   readonly end: number;
@@ -239,8 +241,9 @@ function writePart(writer: FieldWriter, { ask, to, restarts, end, start, needed 
   for (const sequence of [end, start, needed]) writer.sequence(sequence);
 }
 
-function writeFollow(writer: FieldWriter, { ask, start, end, epochs }: Follow): void {
+function writeFollow(writer: FieldWriter, { ask, additions, start, end, epochs }: Follow): void {
   writer.u32(ask);
+  writer.u32(additions);
   writer.sequence(start);
   writer.sequence(end);
   writer.list(epochs, ({ epoch, firstSequence }) => {
@@ -311,7 +314,7 @@ function readFields(reader: FieldReader, kind: number): Frame {
 }
 
 function readFollow(reader: FieldReader): Follow {
-  const [partition, epoch, ask] = [reader.u32(), reader.u32(), reader.u32()];
+  const [partition, epoch, ask, additions] = [reader.u32(), reader.u32(), reader.u32(), reader.u32()];
   const [start, end] = [reader.sequence(), reader.sequence()];
   const epochs = reader.list(EPOCH_BYTES, (): Epoch => ({ epoch: reader.u32(), firstSequence: reader.sequence() }));
   if (start > end) throw new WireError(`a log from ${start} to ${end}`);
@@ -319,7 +322,7 @@ function readFollow(reader: FieldReader): Follow {
     const before = epochs[i - 1] ?? { epoch: -1, firstSequence: 0 };
     if (one <= before.epoch || firstSequence < before.firstSequence || firstSequence > end) throw new WireError("epochs are not in order");
   }
-  return { kind: "follow", partition, epoch, ask, start, end, epochs };
+  return { kind: "follow", partition, epoch, ask, additions, start, end, epochs };
 }
 
 function readAppend(reader: FieldReader): Append {

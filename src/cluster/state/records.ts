@@ -9,6 +9,7 @@ const MAX_ADDRESS = 300;
 const MAX_TAKEN = 100_000;
 /** The first 24 bits of message ids; 0 is no prefix. */
 export const MAX_PREFIX = 0xffffff;
+const MAX_ADDITIONS = 0xffffffff;
 
 const uid = matching(/^[0-9a-f]{16,32}$/, "a uid of 16 to 32 hex digits");
 const noneOrUid: Check<string> = (value, where) => (value === "" ? "" : uid(value, where));
@@ -121,6 +122,11 @@ export interface PartitionRecord extends Extensible {
   readonly inSync: readonly string[];
   /** The replica that the leader is to hand over to, once that one has everything. */
   readonly successor?: string | undefined;
+  /**
+   * How often a replica was added, 0 if undefined. One that was removed and added again may not have heard of its removal yet, and is about to
+   * drop what it has: it may join the in-sync set once it knows of the newest addition.
+   */
+  readonly additions?: number | undefined;
 }
 
 /** `prefixes`: which prefixes partitions have got. */
@@ -232,6 +238,7 @@ export const SHAPES = {
       epoch: whole(0),
       inSync: setOf(uid, MAX_REPLICAS),
       successor: optional<string | undefined>(uid, undefined),
+      additions: optional<number | undefined>(whole(0, MAX_ADDITIONS), undefined),
     },
     ({ replicas, leader, inSync }) => {
       if (inSync.some((one) => !replicas.includes(one))) return "inSync has one that is no replica";

@@ -225,7 +225,7 @@ function playTwoControllers(): PlacementChecks {
   const begun = { ...asked, state: "waiting", partition: 0, from: one.replicas[0], inSync: 0 } as const;
   store.txn([], [{ put: KEYS.move(one.prefix), value: SHAPES.moves.write(begun) }], []);
   const copying = SHAPES.moves.write({ ...begun, state: "copying", inSync: 1 });
-  const partition = SHAPES.partitions.write({ ...one, replicas: [...one.replicas, to] });
+  const partition = SHAPES.partitions.write({ ...one, replicas: [...one.replicas, to], additions: 1 });
   store.txn(
     [],
     [

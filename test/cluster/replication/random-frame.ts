@@ -28,7 +28,16 @@ export function randomFrame(random: Random): Frame {
       return { kind: "lead", partition, epoch };
     case 3: {
       const epochs = times(random, 5, () => 0).map((_, i) => ({ epoch: 3 * i, firstSequence: 10 * i }));
-      return { kind: "follow", partition, epoch, ask: random.int(0, 9), start: 5, end: 2 ** 33, epochs };
+      return {
+        kind: "follow",
+        partition,
+        epoch,
+        ask: random.int(0, 9),
+        additions: random.int(0, 2 ** 32 - 1),
+        start: 5,
+        end: 2 ** 33,
+        epochs,
+      };
     }
     case 4:
       return { kind: "part", partition, epoch, ask: 7, to: sequence(random), start: 3, needed: 4, restarts: random.chance(0.5), end: 8 };

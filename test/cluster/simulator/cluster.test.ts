@@ -31,6 +31,7 @@ test.each([
   ["a broker has one move, also where a new controller hears late of another one", 700001090],
   ["an ordered partition goes on where its right ended and was there again before anybody looked", 800016988],
   ["a damaged message is waited for that a broker has which is started again while it is being removed", 900010437],
+  ["a replica does not join before it knows that it was removed and added again", 1300063996],
   ["the last one in sync, without its files, does not lead in the epoch in which it led with them", 600001542],
 ])("%s (seed %d)", (_what, seed) => new ClusterRun(seed).play());
 

@@ -279,6 +279,40 @@ test("a replica that was removed and came back while its leader did not hear of 
   cluster.until("all are in sync", () => cluster.inSync.length === UIDS.length);
 });
 
+test("a replica that was removed and came back, and did not hear of it, is in sync once it knows: it drops what it had before", () => {
+  const cluster = new ThreeBrokers();
+  const { etcd, time } = cluster.world;
+  const leader = cluster.leader as SimBroker;
+  const follower = cluster.brokers.find((broker) => broker !== leader) as SimBroker;
+  cluster.publishMs();
+  etcd.cutOff(follower.node.name);
+  cluster.changeRecord(({ replicas, inSync }) => ({
+    replicas: replicas.filter((uid) => uid !== follower.uid),
+    inSync: inSync.filter((uid) => uid !== follower.uid),
+  }));
+  time.advance(500);
+  cluster.changeRecord(() => ({ replicas: UIDS, additions: 1 }));
+  time.advance(2_000);
+  // It still follows, and has everything.
+  expect(partitionOf(follower).disk.end).toBe(partitionOf(leader).disk.end);
+  expect(cluster.inSync).not.toContain(follower.uid);
+  etcd.heal(follower.node.name);
+  cluster.until("all are in sync", () => cluster.inSync.length === UIDS.length);
+  expect(partitionOf(follower).disk.end).toBe(partitionOf(leader).disk.end);
+});
+
+test("a replica that is added disturbs nobody who is in sync, and others join when they know of it", () => {
+  const cluster = new ThreeBrokers();
+  const leader = cluster.leader as SimBroker;
+  const follower = cluster.brokers.find((broker) => broker !== leader) as SimBroker;
+  cluster.changeRecord(() => ({ additions: 1 }));
+  cluster.world.time.advance(500);
+  expect(cluster.inSync.length).toBe(UIDS.length);
+  cluster.changeRecord(({ inSync }) => ({ inSync: inSync.filter((uid) => uid !== follower.uid) }));
+  cluster.until("all are in sync", () => cluster.inSync.length === UIDS.length);
+  expect(cluster.publishMs()).toBeLessThan(10);
+});
+
 test("a broker that says it leads in an epoch in which another one does is not believed", () => {
   const cluster = new ThreeBrokers();
   cluster.publishMs();

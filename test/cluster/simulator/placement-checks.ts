@@ -123,6 +123,8 @@ export class PlacementChecks {
     const move = this.moves.get(String(after.prefix));
     if (added.length > 0 && (move?.state !== "waiting" || added.some((uid) => uid !== move.to)))
       throw new Violation(`a replica was added that no move began with: ${where}`);
+    if (added.length > 0 && (after.additions ?? 0) <= (before.additions ?? 0))
+      throw new Violation(`a replica was added and not counted: ${where}`);
     for (const uid of before.replicas) if (!after.replicas.includes(uid)) this.checkRemoved(uid, before, after, where);
   }
 
