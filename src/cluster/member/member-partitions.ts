@@ -365,8 +365,10 @@ export class MemberPartitions {
   private dropMoved(name: string, record: TopicRecord, wanted: readonly Wanted[]): void {
     const { view, errors } = this.parts;
     const moved = this.ofTopic(name).filter(({ partition, memory, number }) => {
-      const stored = view.partitions.get(`${name}/${partition.index}`)?.value;
+      const { value: stored, modRevision = 0 } = view.partitions.get(`${name}/${partition.index}`) ?? {};
       if (stored?.uid !== record.uid || stored.prefix !== number || wanted.some(({ index }) => index === partition.index)) return false;
+      // An answer of etcd has told its replica of a newer record than was heard here: it was added again, and others may rely on it.
+      if ((this.replication?.replica(number)?.stored?.modRevision ?? 0) > modRevision) return false;
       if (stored.epoch >= memory.epoch) return true;
       errors.error(
         `CLUSTER: ${name}/${partition.index}: etcd has epoch ${stored.epoch}, and this broker epoch ${memory.epoch}: it was set back. What this broker has is kept`,

@@ -24,7 +24,7 @@ afterEach(async () => {
 });
 
 /** A broker with a topic of its own, and a record in etcd of a topic with the same name and the same prefix. */
-async function open(inSync: readonly string[]) {
+async function open(inSync: readonly string[], known: { stored?: { modRevision: number; value: object } } = {}) {
   const timed = new TimedBroker();
   const folder = temporaryFolder();
   const { broker, clock, log, topic } = timed;
@@ -35,9 +35,15 @@ async function open(inSync: readonly string[]) {
   const errors = new RateLimitedLog(log, () => clock.steadyMs());
   await timed.publish("mine");
   const added: number[] = [];
+  let replica: object | undefined;
   const replication: Replication = Object.create(Replication.prototype, {
-    replica: { value: () => undefined },
-    add: { value: ({ number }: { number: number }) => ({ onRecord: () => added.push(number), logGrew: () => {} }) },
+    replica: { value: () => replica },
+    add: {
+      value: ({ number }: { number: number }) => {
+        replica = Object.assign(known, { onRecord: () => added.push(number), logGrew: () => {} });
+        return replica;
+      },
+    },
     remove: { value: () => {} },
   });
   const partitions = new MemberPartitions({ broker, clock, uid: OURS, view, keys: KEYS, errors, states, onServing: () => {} });
@@ -59,7 +65,15 @@ async function open(inSync: readonly string[]) {
   void view.start();
   time.advance(1_000);
   clock.advance(1_000);
-  return { topic, added, log, own };
+  /** Etcd does not name this broker any more. */
+  const take = () => {
+    const value = SHAPES.partitions.write({ ...record, replicas: [THEIRS], inSync: [THEIRS] });
+    etcd.store.txn([], [{ put: KEYS.partition(topic.name, 0), value }], []);
+    etcd.changed();
+    time.advance(1_000);
+    clock.advance(1_000);
+  };
+  return { topic, added, log, own, take };
 }
 
 test("what a broker has alone is not taken for a replica of another topic with its name and prefix", async () => {
@@ -74,4 +88,15 @@ test("what a broker has alone is not taken for a replica of another topic with i
 test("what a broker had alone is a replica if its record says that it is in sync", async () => {
   const { added, own } = await open([THEIRS, OURS]);
   expect(added).toContain(own.prefix);
+});
+
+test("a replica is dropped when etcd does not name this broker any more, unless that was told by an older record than its replica knows", async () => {
+  const DROPPED = "this broker has partitions no more: 0";
+  const heard = await open([THEIRS, OURS]);
+  heard.take();
+  expect(heard.log.lines.join("\n")).toContain(DROPPED);
+  const late = await open([THEIRS, OURS], { stored: { modRevision: 1_000, value: {} } });
+  late.take();
+  expect(late.log.lines.join("\n")).not.toContain(DROPPED);
+  expect(late.topic.partitions.length).toBe(1);
 });

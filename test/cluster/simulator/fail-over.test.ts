@@ -301,6 +301,27 @@ test("a replica that was removed and came back, and did not hear of it, is in sy
   expect(partitionOf(follower).disk.end).toBe(partitionOf(leader).disk.end);
 });
 
+test("a replica that was removed and added again, and was told so by an answer of etcd, keeps what it has when it hears of the removal", () => {
+  const cluster = new ThreeBrokers();
+  const { etcd, time } = cluster.world;
+  const follower = cluster.brokers.find((broker) => broker !== cluster.leader) as SimBroker;
+  cluster.publishMs();
+  etcd.cutOff(follower.node.name);
+  cluster.changeRecord(({ replicas, inSync }) => ({
+    replicas: replicas.filter((uid) => uid !== follower.uid),
+    inSync: inSync.filter((uid) => uid !== follower.uid),
+  }));
+  time.advance(500);
+  cluster.changeRecord(() => ({ replicas: UIDS, additions: 1 }));
+  const { disk, replica } = partitionOf(follower);
+  replica.onRecord(cluster.stored);
+  cluster.until("all are in sync", () => cluster.inSync.length === UIDS.length);
+  etcd.heal(follower.node.name);
+  time.advance(3_000);
+  expect(partitionOf(follower).disk).toBe(disk);
+  expect(cluster.inSync.length).toBe(UIDS.length);
+});
+
 test("a replica that is added disturbs nobody who is in sync, and others join when they know of it", () => {
   const cluster = new ThreeBrokers();
   const leader = cluster.leader as SimBroker;

@@ -194,7 +194,9 @@ export class SimBroker {
 
   private onRecord(name: string, before: PartitionRecord | undefined, after: Stored<PartitionRecord> | undefined): void {
     const isOurs = after?.value.replicas.includes(this.uid) === true;
-    if (before !== undefined && (!isOurs || before.prefix !== after?.value.prefix)) this.remove(before.prefix);
+    const known = this.partitions.get(before?.prefix ?? 0)?.replica.stored?.modRevision ?? 0;
+    const isNews = after === undefined || known <= after.modRevision;
+    if (before !== undefined && isNews && (!isOurs || before.prefix !== after?.value.prefix)) this.remove(before.prefix);
     if (!isOurs || after === undefined) return;
     const { prefix } = after.value;
     let partition = this.partitions.get(prefix);

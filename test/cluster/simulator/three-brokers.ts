@@ -1,3 +1,4 @@
+import type { StoredRecord } from "../../../src/cluster/replication/replica-parts.ts";
 import { type PartitionRecord, SHAPES } from "../../../src/cluster/state/records.ts";
 import { SimDataPath } from "./data-path.ts";
 import { type BrokerWatch, SimBroker, type SimSite } from "./sim-broker.ts";
@@ -53,12 +54,19 @@ export class ThreeBrokers implements BrokerWatch {
     return record instanceof Error ? [] : record.inSync;
   }
 
+  /** The partition's record, as an answer of etcd has it. */
+  get stored(): StoredRecord {
+    const { value = "", modRevision = 0 } = this.world.etcd.store.entries.get(PARTITION_KEY) ?? {};
+    const record = SHAPES.partitions.read(value);
+    if (record instanceof Error) throw record;
+    return { value: record, modRevision, lease: "" };
+  }
+
   /** An operator changes the partition's record. */
   changeRecord(change: (record: PartitionRecord) => Partial<PartitionRecord>): void {
     const { etcd } = this.world;
-    const record = SHAPES.partitions.read(etcd.store.entries.get(PARTITION_KEY)?.value ?? "");
-    if (record instanceof Error) throw record;
-    etcd.store.txn([], [{ put: PARTITION_KEY, value: SHAPES.partitions.write({ ...record, ...change(record) }) }], []);
+    const { value } = this.stored;
+    etcd.store.txn([], [{ put: PARTITION_KEY, value: SHAPES.partitions.write({ ...value, ...change(value) }) }], []);
     etcd.changed();
   }
 
