@@ -158,15 +158,18 @@ describeUnless(missing("etcd"))("bunsq cluster, with real servers", () => {
     const made = await (rest[0] ?? lookup)?.call("POST", "/topic/create?topic=spread&partition_num=6&replicator=3");
     expect(made?.status).toBe(200);
     const uid = (await status()).brokers.find(({ state }) => state === "alive")?.uid ?? "";
-    const led = async () => (await json<Topic[]>("topics", "spread"))[0]?.partitions.filter(({ leader }) => leader === uid).length;
+    const partitions = async () => (await json<Topic[]>("topics", "spread"))[0]?.partitions ?? [];
+    const led = async () => (await partitions()).filter(({ leader }) => leader === uid).length;
     await until("it leads all", async () => {
       // Something else may be under way, or be done meanwhile.
       for (let at = 0; at < 6; at++) await bunsq("lead", "spread", String(at), uid);
       return (await led()) === 6;
     });
+    // What is asked for is done once, with those that may lead then.
+    await until("all are in sync", async () => (await partitions()).every(({ in_sync, replicas }) => in_sync.length === replicas.length));
     const asked = await bunsq("balance");
     expect([asked.code, asked.stdout]).toEqual([0, expect.stringContaining("are being balanced")]);
-    await until("others lead, too", async () => ((await led()) ?? 6) < 4);
+    await until("others lead, too", async () => (await led()) < 4);
   }, 60_000);
 
   test("another lookup server is asked if the first one is away", async () => {
