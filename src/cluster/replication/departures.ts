@@ -8,16 +8,19 @@ export class Departures {
   /** Since when those are away that are being removed, by the steady clock. */
   private readonly away = new Map<string, number>();
 
-  /** @param removalOf how a data path is being removed; undefined: it is not */
+  /**
+   * @param isThere whether its broker is alive, as etcd says or as a connection shows
+   * @param removalOf how a data path is being removed; undefined: it is not
+   */
   constructor(
     private readonly clock: Pick<Clock, "steadyMs">,
-    private readonly isAlive: (uid: string) => boolean,
+    private readonly isThere: (uid: string) => boolean,
     private readonly removalOf: (uid: string) => { readonly replacedBy?: string | undefined } | undefined,
   ) {}
 
   /** Whether it is being removed, and its broker was away for long, or has another data path in its place. */
   isGone(uid: string): boolean {
-    const removal = this.isAlive(uid) ? undefined : this.removalOf(uid);
+    const removal = this.isThere(uid) ? undefined : this.removalOf(uid);
     if (removal === undefined) return false;
     // The controller has waited before it said so.
     if (removal.replacedBy !== undefined) return true;
@@ -29,6 +32,6 @@ export class Departures {
 
   /** To be called several times a second: who is back for a moment is not gone. */
   review(): void {
-    for (const uid of this.away.keys()) if (this.isAlive(uid) || this.removalOf(uid) === undefined) this.away.delete(uid);
+    for (const uid of this.away.keys()) if (this.isThere(uid) || this.removalOf(uid) === undefined) this.away.delete(uid);
   }
 }

@@ -39,6 +39,11 @@ export class FollowerProgress {
     this.sinceMs = nowMs;
   }
 
+  asked(ask: number, additions: number): void {
+    this.ask = ask;
+    this.additions = additions;
+  }
+
   /** It has asked, and has what is below `from`. */
   followFrom(from: number, nowMs: number): void {
     this.end = this.synced = -1;

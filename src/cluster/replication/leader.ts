@@ -169,7 +169,7 @@ export class Leader implements Counted {
     if (follower === undefined) return;
     const { log } = this;
     const { to, restarts } = partAt({ start: log.start, end: log.end, epochs: log.epochs() }, { start, end, epochs });
-    Object.assign(follower, { ask, additions });
+    follower.asked(ask, additions);
     this.part(peer, follower, to, restarts);
     this.sendTo(follower);
     if (peer.uid === this.order.former) this.order.formerEnded();

@@ -102,7 +102,9 @@ export class Replication {
     });
     const catchUp = new ByteRate(clock, settings.catchUpBytesPerSecond);
     const { peers, counts, inSyncLog } = this;
-    this.departures = new Departures(clock, options.isAlive, options.removalOf ?? (() => undefined));
+    // What is known of etcd may be old: who is connected is there.
+    const isThere = (uid: string) => options.isAlive(uid) || peers.get(uid)?.isUp === true;
+    this.departures = new Departures(clock, isThere, options.removalOf ?? (() => undefined));
     const isGone = (uid: string) => this.departures.isGone(uid);
     this.parts = { uid: hello.uid, clock, settings, peers, writer, lease, isGone, catchUp, counts, logger, inSyncLog, errors };
     this.orderRights = new OrderRights(etcd, clock, hello.uid);

@@ -267,10 +267,7 @@ test("a replica that was removed and came back while its leader did not hear of 
   const leader = cluster.leader as SimBroker;
   const follower = cluster.brokers.find((broker) => broker !== leader) as SimBroker;
   etcd.cutOff(leader.node.name);
-  cluster.changeRecord(({ replicas, inSync }) => ({
-    replicas: replicas.filter((uid) => uid !== follower.uid),
-    inSync: inSync.filter((uid) => uid !== follower.uid),
-  }));
+  cluster.take(follower.uid);
   cluster.until("it has nothing", () => follower.partitions.size === 0);
   cluster.changeRecord(() => ({ replicas: UIDS }));
   cluster.until("it follows", () => follower.partitions.size === 1 && partitionOf(follower).role.name === "follower");
@@ -286,10 +283,7 @@ test("a replica that was removed and came back, and did not hear of it, is in sy
   const follower = cluster.brokers.find((broker) => broker !== leader) as SimBroker;
   cluster.publishMs();
   etcd.cutOff(follower.node.name);
-  cluster.changeRecord(({ replicas, inSync }) => ({
-    replicas: replicas.filter((uid) => uid !== follower.uid),
-    inSync: inSync.filter((uid) => uid !== follower.uid),
-  }));
+  cluster.take(follower.uid);
   time.advance(500);
   cluster.changeRecord(() => ({ replicas: UIDS, additions: 1 }));
   time.advance(2_000);
@@ -307,10 +301,7 @@ test("a replica that was removed and added again, and was told so by an answer o
   const follower = cluster.brokers.find((broker) => broker !== cluster.leader) as SimBroker;
   cluster.publishMs();
   etcd.cutOff(follower.node.name);
-  cluster.changeRecord(({ replicas, inSync }) => ({
-    replicas: replicas.filter((uid) => uid !== follower.uid),
-    inSync: inSync.filter((uid) => uid !== follower.uid),
-  }));
+  cluster.take(follower.uid);
   time.advance(500);
   cluster.changeRecord(() => ({ replicas: UIDS, additions: 1 }));
   const { disk, replica } = partitionOf(follower);

@@ -70,6 +70,12 @@ export class ThreeBrokers implements BrokerWatch {
     etcd.changed();
   }
 
+  /** A broker is no replica any more. */
+  take(uid: string): void {
+    const without = (uids: readonly string[]) => uids.filter((one) => one !== uid);
+    this.changeRecord(({ replicas, inSync }) => ({ replicas: without(replicas), inSync: without(inSync) }));
+  }
+
   until(what: string, condition: () => boolean): void {
     this.world.time.until(condition, 10_000, what);
   }
