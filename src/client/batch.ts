@@ -37,6 +37,8 @@ export class Batch {
   bytes = 0;
   /** How often it was sent. */
   attempts = 0;
+  /** On how many connections it was without an answer when they broke. */
+  losses = 0;
   /** It may be at a broker that did not acknowledge it. */
   mayBeDuplicate = false;
   /** The broker that it was sent to last, and that has not answered or does not know whether it was published. */
@@ -150,6 +152,7 @@ export class Batch {
       // Under other keys they are not recognized.
       single.mayBeDuplicate = this.mayBeDuplicate || this.sentTo !== undefined;
       single.attempts = this.attempts;
+      single.losses = this.losses;
       single.refusedSinceMs = this.refusedSinceMs;
       return single;
     });

@@ -366,6 +366,7 @@ export class ProducerBroker implements LinkOwner, Candidate {
       const batch = lost[i] as Batch;
       // Commands behind one that ended the connection are not carried out.
       if (this.hasRefused) batch.wasRefused();
+      else batch.losses++;
       if (batch.isAbandoned) {
         this.settled(batch);
         continue;

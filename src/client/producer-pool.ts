@@ -32,7 +32,7 @@ const EXPIRY_MS = 1_000;
 /** A broker that leaves a publish unanswered for this much longer than the publisher waits does not answer at all. */
 const MAX_PATIENCE_MS = 5_000;
 /** A batch that was on this many connections when they broke is what breaks them. */
-const MAX_ATTEMPTS = 10;
+const MAX_LOSSES = 10;
 /** What brokers of a cluster refuse is tried again after this time, ms. */
 const CLUSTER_RETRY_MS = 100;
 
@@ -327,7 +327,7 @@ export class ProducerPool implements ProducerBrokerOwner {
     const moved: Batch[] = first === undefined ? [] : [first];
     for (const batch of broker.takeUnsent()) {
       const wasSent = batch.sentTo !== undefined;
-      if (wasSent && (batch.attempts >= MAX_ATTEMPTS || retry === "never" || (retry === "safe" && !batch.wasKeyed))) {
+      if (wasSent && (batch.losses >= MAX_LOSSES || retry === "never" || (retry === "safe" && !batch.wasKeyed))) {
         broker.refuse(batch, lostError(batch, broker.broker));
       } else if (
         wasSent && batch.wasKeyed

@@ -148,6 +148,23 @@ test("what is refused after it may have been published is rejected with that it 
   broker[Symbol.dispose]();
 });
 
+test("refusals do not count among the connections that a batch may break", async () => {
+  let attempts = 0;
+  const broker = new RecordingBroker([], {
+    features: FEATURES,
+    onPublish: (_line, _body, reply, socket) => {
+      attempts++;
+      if (attempts === 1 || attempts === 13) broker.cut();
+      else if (attempts < 13) refuse(socket, "E_PUB_FAILED PUB failed 1 of 2 replicas are in sync");
+      else reply("OK");
+    },
+  });
+  await using producer = new Producer({ brokers: [broker.address], maxReconnectMs: 10 });
+  await producer.ready();
+  expect(await producer.publish("t", "x")).toMatchObject({ mayBeDuplicate: false });
+  broker[Symbol.dispose]();
+});
+
 test("that ends after failOverMs, with what the broker said last", async () => {
   const broker = new RecordingBroker([], {
     features: FEATURES,
