@@ -32,6 +32,7 @@ interface Inside {
   readonly inSync: InSyncSet;
   readonly leading: Leader | undefined;
   readonly isChanging: boolean;
+  has(uid: string): boolean;
   isWhole: boolean;
   readonly move: { readonly to: string };
   readonly partition: { readonly disk: { readonly end: number } };
@@ -92,6 +93,17 @@ export const BROKEN_VARIANTS: readonly BrokenVariant[] = [
     if (this.inSync.isChanging || this.inSync.has(follower.uid) || !follower.isFollowing) return;
     this.inSync.change([...this.inSync.members, follower.uid]);
   }),
+  {
+    ...method(
+      "a replica joins that does not know yet that it was removed and added again",
+      InSyncSet.prototype,
+      "mayJoin",
+      function ({ uid }: FollowerProgress) {
+        return !this.isChanging && !this.has(uid);
+      },
+    ),
+    odds: { toAndFro: 0.95, faultsMs: 60_000 },
+  },
   method(
     "a replica is removed before the new one is in sync",
     PartitionMove.prototype,

@@ -1,4 +1,5 @@
 import { type PartitionRecord, SHAPES } from "../../../src/cluster/state/records.ts";
+import { ClusterOperators } from "./cluster-operators.ts";
 import type { ClusterRun } from "./cluster-run.ts";
 import type { Machine } from "./machines.ts";
 import { cursorOf } from "./sim-channel.ts";
@@ -10,20 +11,31 @@ import { KEYS } from "./sim-world.ts";
 const LONGEST_FAULT_MS = 4_000;
 /** A call to etcd may still have its effect after this. */
 const LONGEST_CALL_MS = 4_000;
+/** A broker hears at most this much later that it has a replica again. */
+const LONGEST_RETURN_MS = 3_000;
+/** A move away and back may take this long. */
+const LONGEST_MOVES_MS = 8_000;
+/** How often somebody asks for a move that has not ended. */
+const ASK_MS = 100;
 const DAY_MS = 86_400_000;
 /** More than any clock drifts, and less than a lease allows for. */
 const MAX_DRIFT = 0.01;
 
-/** What goes wrong in a schedule, and what operators ask for meanwhile. */
+/** What goes wrong in a schedule. */
 export class ClusterFaults {
   private isEnding = false;
   /** What ends the faults that there are. */
   private readonly undos = new Set<() => void>();
   private lossMs = Number.NEGATIVE_INFINITY;
-  /** When a topic was to have another number of replicas. */
-  private resizedMs = Number.NEGATIVE_INFINITY;
+  /** A replica is moved away and back. */
+  private isMovingBack = false;
+  readonly operators: ClusterOperators;
 
-  constructor(private readonly run: ClusterRun) {}
+  constructor(private readonly run: ClusterRun) {
+    const { time } = run.world;
+    const mayResize = () => time.nowMs > this.lossMs + 2 * LONGEST_FAULT_MS && this.areReliable;
+    this.operators = new ClusterOperators(run, mayResize);
+  }
 
   /** Faults that last. */
   begin(): void {
@@ -73,77 +85,7 @@ export class ClusterFaults {
       etcd.heal(node.name);
       node.resume();
     }
-    this.removeLost();
-  }
-
-  // ---- operators
-
-  /** Something that operators ask for. */
-  operate(): void {
-    const { world, lookups, machines } = this.run;
-    const { random } = world;
-    const { requests, topics, view } = random.pick(lookups);
-    const { uid } = random.pick(machines.all).dataPath;
-    const names = [...view.partitions.keys()];
-    const what = random.next();
-    const topic = random.pick(["t", "u"]);
-    // As many brokers stay as the most replicas that are asked for.
-    if (what < 0.15 && view.removals.size < this.spareMachines()) void requests.removeBroker(uid);
-    else if (what < 0.25) void requests.keepBroker(uid);
-    else if (what < 0.65 && names.length > 0) {
-      const name = random.pick(names);
-      const { replicas = [] } = view.partitions.get(name)?.value ?? {};
-      const [topic, partition] = [name.split("/")[0], Number(name.split("/")[1])];
-      if (replicas.length === 0) return;
-      if (random.chance(0.4)) void requests.lead(topic, partition, random.pick(replicas));
-      else void requests.move(topic, partition, random.pick(replicas), uid);
-    } else if (what < 0.8 && world.time.nowMs > this.lossMs + 2 * LONGEST_FAULT_MS && this.areReliable) {
-      const replicas = random.int(1, machines.all.length);
-      world.note(`${topic} is to have ${replicas} replicas`);
-      this.resizedMs = world.time.nowMs;
-      void topics.change(topic, { replicas, minInSync: random.int(1, replicas) });
-    } else if (what < 0.85) {
-      world.note("u is removed");
-      void topics.remove("u");
-    } else void topics.expand(topic, random.int(2, 5));
-  }
-
-  /** How many brokers may be removed so that every topic can have its replicas. */
-  private spareMachines(): number {
-    const { machines, world } = this.run;
-    const topics = world.etcd.store.range(`${KEYS.prefix}topics/`).map(({ value }) => SHAPES.topics.read(value));
-    return machines.all.length - Math.max(0, ...topics.map((topic) => (topic instanceof Error ? 0 : topic.replicas)));
-  }
-
-  /** Operators remove what is lost, and keep as many brokers as are needed. */
-  removeLost(): void {
-    const { world, machines } = this.run;
-    const { store } = world.etcd;
-    const { revision } = store;
-    const key = (uid: string) => KEYS.member("removals", uid);
-    for (const { uid, isLost } of machines.dataPaths.values()) {
-      const record = { state: "draining", partitions: 0, left: 0, problem: "" } as const;
-      if (isLost && !store.entries.has(key(uid))) store.txn([], [{ put: key(uid), value: SHAPES.removals.write(record) }], []);
-    }
-    const living = machines.all.filter(({ dataPath }) => store.entries.has(key(dataPath.uid)));
-    for (const { dataPath } of living.slice(Math.max(0, this.spareMachines()))) store.txn([], [{ remove: key(dataPath.uid) }], []);
-    this.recoverEmpty();
-    if (store.revision > revision) world.etcd.changed();
-  }
-
-  /** Partitions that were placed on a disk just before it was lost, and never had a message: operators begin them anew. */
-  private recoverEmpty(): void {
-    const { world, machines, checks } = this.run;
-    const { store } = world.etcd;
-    for (const { key, value } of store.range(`${KEYS.prefix}partitions/`)) {
-      const record = SHAPES.partitions.read(value);
-      if (record instanceof Error || !record.inSync.every((uid) => machines.dataPaths.get(uid)?.isLost)) continue;
-      if ((checks.histories.get(record.prefix)?.released.length ?? 0) > 0) continue;
-      const { uid } = world.random.pick(machines.all).dataPath;
-      const anew = { ...record, replicas: [uid], inSync: [uid], leader: "", epoch: record.epoch + 1, successor: undefined };
-      checks.placement.recovered.add(record.prefix);
-      store.txn([], [{ put: key, value: SHAPES.partitions.write(anew) }], []);
-    }
+    this.operators.removeLost();
   }
 
   // ---- faults
@@ -351,6 +293,73 @@ export class ClusterFaults {
     else node.setRate(1 + (random.next() * 2 - 1) * MAX_DRIFT);
   }
 
+  /** A replica is moved away and back while its broker hears late of etcd, and may lead then. */
+  toAndFro(): void {
+    const { world, machines, lookups } = this.run;
+    const { random, etcd, time } = world;
+    if (this.isMovingBack) return;
+    const { requests, view } = random.pick(lookups);
+    // A leader that does not hear that it is to hand over stays where it is.
+    const choices = [...view.partitions].flatMap(
+      ([
+        name,
+        {
+          value: { replicas, leader },
+        },
+      ]) =>
+        machines.all.flatMap((machine) => {
+          const { uid } = machine.dataPath;
+          const others = machines.all.filter(({ dataPath }) => !replicas.includes(dataPath.uid));
+          return uid !== leader && replicas.includes(uid) && others.length > 0 ? [{ name, machine, from: uid, others }] : [];
+        }),
+    );
+    if (choices.length === 0) return;
+    const { name, machine, from, others } = random.pick(choices);
+    const [topic, partition] = [name.split("/")[0], Number(name.split("/")[1])];
+    const to = random.pick(others).dataPath.uid;
+    world.note(`${machine.name} hears late of etcd, and ${name} moves to ${to} and back`);
+    etcd.deafen(machine.name);
+    this.isMovingBack = true;
+    const heal = this.undo(() => {
+      this.isMovingBack = false;
+      etcd.heal(machine.name);
+    });
+    const untilMs = time.nowMs + LONGEST_MOVES_MS;
+    time.after(LONGEST_MOVES_MS, heal);
+    const has = (uid: string) => this.run.checks.recordOf(name)?.replicas.includes(uid) === true;
+    const move = (one: string, other: string) => () => void requests.move(topic, partition, one, other);
+    const lead = () => void requests.lead(topic, partition, from);
+    this.askUntil(
+      () => has(to) && !has(from),
+      move(from, to),
+      untilMs,
+      () =>
+        this.askUntil(
+          () => has(from),
+          move(to, from),
+          untilMs,
+          () => {
+            time.after(random.int(0, LONGEST_RETURN_MS), heal);
+            const isInSync = () => this.run.checks.recordOf(name)?.inSync.includes(from) === true;
+            if (random.chance(0.5)) this.askUntil(() => !this.isMovingBack, lead, untilMs);
+            else
+              this.askUntil(
+                isInSync,
+                () => {},
+                untilMs,
+                () => this.killLeader(name),
+              );
+          },
+        ),
+    );
+  }
+
+  private killLeader(name: string): void {
+    const { machines, checks } = this.run;
+    const machine = machines.byUid(checks.recordOf(name)?.leader ?? "");
+    if (machine !== undefined) this.kill(machine);
+  }
+
   private lookup(): void {
     const { world, lookups } = this.run;
     const { random, etcd } = world;
@@ -386,11 +395,26 @@ export class ClusterFaults {
     this.later(() => machines.boot(machine, site));
   }
 
+  /** Asks for something again and again until it is so, and goes on then. */
+  private askUntil(isDone: () => boolean, ask: () => void, untilMs: number, goOn = () => {}): void {
+    const { time } = this.run.world;
+    if (this.isEnding || time.nowMs > untilMs) return;
+    if (isDone()) return goOn();
+    ask();
+    time.after(ASK_MS, () => this.askUntil(isDone, ask, untilMs, goOn));
+  }
+
   private later(undo: () => void): void {
+    const end = this.undo(undo);
+    this.run.world.time.after(this.run.world.random.int(20, LONGEST_FAULT_MS), end);
+  }
+
+  /** @returns what ends a fault, once */
+  private undo(undo: () => void): () => void {
     this.undos.add(undo);
-    this.run.world.time.after(this.run.world.random.int(20, LONGEST_FAULT_MS), () => {
+    return () => {
       if (this.undos.delete(undo)) undo();
-    });
+    };
   }
 
   /**
@@ -402,7 +426,7 @@ export class ClusterFaults {
     if (broker === undefined || (runs > 1 && world.time.nowMs < startedMs + LONGEST_CALL_MS)) return false;
     if (world.etcd.store.range(`${KEYS.prefix}moves/`).length > 0) return false;
     // Etcd may not have heard of it.
-    if (world.time.nowMs < this.resizedMs + LONGEST_CALL_MS) return false;
+    if (world.time.nowMs < this.operators.resizedMs + LONGEST_CALL_MS) return false;
     for (const prefix of dataPath.partitions.keys()) {
       const partition = broker.partitions.get(prefix);
       const record = partition === undefined ? undefined : checks.recordOf(partition.name);

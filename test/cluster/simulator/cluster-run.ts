@@ -9,8 +9,7 @@ import { KEYS, SimWorld } from "./sim-world.ts";
 import { versionsOf } from "./state-checks.ts";
 import { Violation } from "./violation.ts";
 
-/** How long faults go on, and within which time everything is as it should be afterwards, ms of simulated time. */
-const FAULTS_MS = 10_000;
+/** Within which time everything is as it should be after the faults, ms of simulated time. */
 const HEALING_MS = 240_000;
 /** When everything is in order, nothing is written to etcd for this long, soon. */
 const RESTING_MS = 1_000;
@@ -20,7 +19,7 @@ const TURN_MS = 50;
 const TURNS_PER_REMOVAL = 200;
 const TOPICS = ["t", "u"];
 
-/** Probabilities. */
+/** What a schedule is like: probabilities, and how long it takes. */
 export interface Odds {
   /** That a topic is ordered. */
   readonly ordered: number;
@@ -28,9 +27,13 @@ export interface Odds {
   readonly request: number;
   /** That a connection is reset when something is sent, at least. */
   readonly reset: number;
+  /** That a replica is moved away and back while its broker hears late of etcd, instead of a request or a fault. */
+  readonly toAndFro: number;
+  /** How long faults go on, ms of simulated time. */
+  readonly faultsMs: number;
 }
 
-const ODDS: Odds = { ordered: 0.4, request: 0.2, reset: 0 };
+const ODDS: Odds = { ordered: 0.4, request: 0.2, reset: 0, toAndFro: 0.05, faultsMs: 10_000 };
 
 /** One schedule: a whole cluster with its clients and operators, and faults of all kinds, from one seed. */
 export class ClusterRun {
@@ -75,11 +78,13 @@ export class ClusterRun {
     time.advance(random.int(0, 3_000));
     this.faults.begin();
     this.clients.publishForEver(() => this.names());
-    const untilMs = time.nowMs + FAULTS_MS;
+    const untilMs = time.nowMs + this.odds.faultsMs;
     while (time.nowMs < untilMs) {
       time.advance(random.int(10, random.pick([100, 1_500])));
       this.checks.throwIfViolated();
-      if (random.chance(this.odds.request)) this.faults.operate();
+      // Nothing is drawn at 0, so that seeds from before there was this fault make the runs that they made.
+      if (this.odds.toAndFro > 0 && random.chance(this.odds.toAndFro)) this.faults.toAndFro();
+      else if (random.chance(this.odds.request)) this.faults.operators.operate();
       else this.faults.strike();
     }
     this.heal();
@@ -136,7 +141,7 @@ export class ClusterRun {
     const untilMs = time.nowMs + withinMs;
     for (let turn = 1; !condition(); turn++) {
       // What operators asked for before may have come meanwhile.
-      if (turn % TURNS_PER_REMOVAL === 0) this.faults.removeLost();
+      if (turn % TURNS_PER_REMOVAL === 0) this.faults.operators.removeLost();
       time.advance(TURN_MS);
       this.checks.throwIfViolated();
       if (time.nowMs > untilMs) throw new Violation(`not within ${withinMs} ms of simulated time: ${what}\n${this.state()}`);

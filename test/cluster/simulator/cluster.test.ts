@@ -8,6 +8,8 @@ import { Violation } from "./violation.ts";
 const SCHEDULES = Number(process.env.BUNSQ_SCHEDULES ?? 100);
 /** Each broken variant has to be noticed within this many. Most are within 50, and the rarest takes some 120. */
 const VARIANT_SCHEDULES = 1_000;
+/** What the seeds below were found with. */
+const ODDS_BEFORE = { toAndFro: 0 };
 
 test("whatever fails, nothing that was acknowledged is lost, changed or reordered", () => {
   let acked = 0;
@@ -33,12 +35,12 @@ test.each([
   ["a damaged message is waited for that a broker has which is started again while it is being removed", 900010437],
   ["a replica does not join before it knows that it was removed and added again", 1300063996],
   ["the last one in sync, without its files, does not lead in the epoch in which it led with them", 600001542],
-])("%s (seed %d)", (_what, seed) => new ClusterRun(seed).play());
+])("%s (seed %d)", (_what, seed) => new ClusterRun(seed, ODDS_BEFORE).play());
 
 test("a follower that has not been told yet what to keep takes nothing for acknowledged that its leader never had", () => {
   // In these, watermarks came before the leader's answer.
   for (const seed of [1016, 1066, 1079, 1126, 1128, 1137]) {
-    const run = new ClusterRun(seed);
+    const run = new ClusterRun(seed, ODDS_BEFORE);
     run.play();
     expect(run.world.logger.lines.filter((line) => line.includes("the leader has lost them"))).toEqual([]);
   }

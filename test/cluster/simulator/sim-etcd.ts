@@ -38,13 +38,14 @@ export const NO_FAULTS: EtcdFaults = { delayMs: 2, slow: 0, slowMs: 0, answerLos
 
 /**
  * An etcd in memory that all nodes of a simulation share. Itself it is never wrong: it stands for a whole etcd cluster, which may be
- * away (`isDown`), or out of reach for one node (`cutOff()`).
+ * away (`isDown`), or out of reach for one node (`cutOff()`), or tell one of nothing that it does not ask for (`deafen()`).
  */
 export class SimEtcd {
   readonly store = new EtcdStore();
   faults: EtcdFaults = NO_FAULTS;
   isDown = false;
   private readonly cut = new Set<string>();
+  private readonly deaf = new Set<string>();
   private readonly clients = new Set<SimEtcdClient>();
 
   constructor(
@@ -63,12 +64,23 @@ export class SimEtcd {
     return !this.isDown && !this.cut.has(node.name);
   }
 
+  /** Whether watches of a node are told what is new. */
+  tells(node: SimNode): boolean {
+    return this.reaches(node) && !this.deaf.has(node.name);
+  }
+
   cutOff(name: string): void {
     this.cut.add(name);
   }
 
+  /** The watches of a node stand still, as at a member of etcd that lags behind. Its calls are answered. */
+  deafen(name: string): void {
+    this.deaf.add(name);
+  }
+
   heal(name: string): void {
     this.cut.delete(name);
+    this.deaf.delete(name);
     this.changed();
   }
 
@@ -243,7 +255,7 @@ class SimWatch implements EtcdWatch {
 
   private tell(): void {
     const { store, random } = this.etcd;
-    if (this.isClosed || !this.etcd.reaches(this.node)) return;
+    if (this.isClosed || !this.etcd.tells(this.node)) return;
     if (this.nextRevision < store.compactedRevision) {
       this.close();
       return this.watcher.onCompacted();
