@@ -70,7 +70,8 @@ export class PartitionMove {
     if (what === "lead") return inSync.includes(to) && leader !== to ? begin("leading", { successor: to }) : this.end();
     if (what !== "add" && !replicas.includes(from)) return this.end();
     if (what === "drop") return this.isSpare(partition) ? begin("leading") : this.end();
-    if (replicas.includes(to)) return begin("copying");
+    // It has got this replica another way since it was asked for. Without the old one it would have too few, and the move would wait for ever.
+    if (replicas.includes(to)) return what === "replace" && this.isSpare(partition) ? begin("copying") : this.end();
     if (!context.isAlive(to) || context.isLost(to) || replicas.length >= MAX_REPLICAS) return this.end();
     return begin("copying", { replicas: [...replicas, to], additions: (partition.additions ?? 0) + 1 });
   }

@@ -143,6 +143,21 @@ test("a replica that was to go takes the place of another one that is lost", () 
   expect([...(record()?.replicas ?? [])].sort()).toEqual([leader, free.uid].sort());
 });
 
+test("a move that was asked for before its target got a replica another way ends, and no replica goes", () => {
+  const cluster = new PlacedCluster(4, 3);
+  cluster.create("t", 1, 2, 2);
+  const { world, lookup } = cluster;
+  const record = () => lookup.view.partitions.get("t/0")?.value;
+  const { replicas = [], uid = "", prefix = 0 } = record() ?? {};
+  const [from = "", to = ""] = replicas;
+  const late = { state: "waiting", what: "replace", why: "asked", topic: "t", partition: 0, uid, from, to, inSync: 0 } as const;
+  world.etcd.store.txn([], [{ put: KEYS.move(prefix), value: SHAPES.moves.write(late) }], []);
+  world.etcd.changed();
+  world.time.until(() => cluster.checks.ended > 0, MINUTE_MS, "it ends");
+  cluster.rest();
+  expect([record()?.replicas, record()?.inSync.length, record()?.successor]).toEqual([replicas, 2, undefined]);
+});
+
 test("brokers that join get their part, and then nothing moves any more", () => {
   const cluster = new PlacedCluster(4, 2);
   cluster.create("t", 9, 2);
