@@ -9,8 +9,8 @@ import { KEYS, SimWorld } from "./sim-world.ts";
 import { versionsOf } from "./state-checks.ts";
 import { Violation } from "./violation.ts";
 
-/** Within which time everything is as it should be after the faults, ms of simulated time. */
-const HEALING_MS = 240_000;
+/** Everything is as it should be within a time that is as many times as long as that of the faults: an ordered partition is consumed slowly. */
+const HEALING_TIMES = 24;
 /** When everything is in order, nothing is written to etcd for this long, soon. */
 const RESTING_MS = 1_000;
 const SETTLING_MS = 60_000;
@@ -121,7 +121,9 @@ export class ClusterRun {
     this.faults.end();
     this.checks.throwIfViolated();
     this.clients.isEnding = true;
-    this.waitFor("all replicas are in sync and have everything, and consumers, too", HEALING_MS, () => this.isHealed());
+    this.waitFor("all replicas are in sync and have everything, and consumers, too", HEALING_TIMES * this.odds.faultsMs, () =>
+      this.isHealed(),
+    );
     for (const [name, history] of this.living()) {
       const record = this.checks.recordOf(name);
       if (record !== undefined) history.checkEnd(record);
