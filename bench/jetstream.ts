@@ -4,6 +4,7 @@
  *     --rounds=N           default 5; the tables have medians
  *     --only=A,B           workloads by their names
  *     --messages-scale=X   multiply the number of messages
+ *     --warm-up=X          default 0.1: the first messages of a run, as a part of all, are not measured
  *     --bunsq=COMMAND      the command that starts bunsq (default dist/bunsq, or the source if it is not built)
  *
  * Each workload and round gets newly started servers of both, in turns.
@@ -26,7 +27,6 @@ const BINARY = join(import.meta.dir, "../dist/bunsq");
 const SOURCE = join(import.meta.dir, "../src/main.ts");
 const BODY_BYTES = 200;
 const REPLICAS = 3;
-const WARM_UP_FRACTION = 0.1;
 const LONGEST_RUN_MS = 50_000;
 const PLACE = { host: "127.0.0.1", prefix: [] };
 
@@ -109,7 +109,7 @@ async function measureJetStream(workload: Workload, messages: number, program: s
     morePids,
     bodyBytes: BODY_BYTES,
     messages,
-    warmUp: Math.ceil(messages * WARM_UP_FRACTION),
+    warmUp: Math.ceil(messages * Number(values["warm-up"])),
   });
 }
 
@@ -124,7 +124,7 @@ async function measureBunsq(workload: Workload, messages: number, program: strin
   });
   const { ports } = await leaderOf(cluster, workload);
   const [serverPid = 0, ...morePids] = [...cluster.brokers.map(({ pid }) => pid), ...cluster.etcd.pids];
-  const target = { ...ports, serverPid, morePids, messages, warmUp: Math.ceil(messages * WARM_UP_FRACTION), bodyBytes: BODY_BYTES };
+  const target = { ...ports, serverPid, morePids, messages, warmUp: Math.ceil(messages * Number(values["warm-up"])), bodyBytes: BODY_BYTES };
   if (workload.perSecond > 0) return await generate("load/generator.ts", { kind: "latency", perSecond: workload.perSecond, ...target });
   const { connections, batch, outstanding, asTrains } = workload;
   const publish: PublishLoad = { command: batch > 1 ? "MPUB" : "PUB", connections, batch, outstanding, asTrains, bodyBytes: BODY_BYTES };
@@ -160,6 +160,7 @@ const { values } = parseArgs({
     rounds: { type: "string", default: "5" },
     only: { type: "string" },
     "messages-scale": { type: "string", default: "1" },
+    "warm-up": { type: "string", default: "0.1" },
     bunsq: { type: "string" },
   },
 });
