@@ -64,6 +64,13 @@ export class Follower {
     this.state.begin();
   }
 
+  /** This broker follows no more, or another leader: what is stored only now is not told. */
+  stop(): void {
+    this.isFollowing = false;
+    this.askAtMs = undefined;
+    this.state.stop();
+  }
+
   /** Asks the leader for what this log lacks. */
   private follow(): void {
     this.isFollowing = false;
@@ -72,7 +79,8 @@ export class Follower {
     this.peer?.dropEnd(number);
     const { start, end } = log;
     const { epoch, additions } = this;
-    this.peer?.send({ kind: "follow", partition: number, epoch, ask: ++this.ask, additions, start, end, epochs: log.epochs() });
+    this.ask = this.parts.nextAsk();
+    this.peer?.send({ kind: "follow", partition: number, epoch, ask: this.ask, additions, start, end, epochs: log.epochs() });
   }
 
   /** The record is another one. To join the in-sync set, this broker has to tell that it knows of the newest addition of a replica. */

@@ -30,6 +30,11 @@ export interface ReplicationParts {
   readonly lease: { readonly holds: boolean };
   /** Whether a data path is being removed, and its broker is away for long: it will not come back. */
   readonly isGone: (uid: string) => boolean;
+  /**
+   * A number for something that is asked of a leader. No other ask of this run has it: a replica that was removed and added again must not
+   * take the answers for those of its own that the one before has asked for, over the same connection.
+   */
+  readonly nextAsk: () => number;
   /** Bounds what followers read that are not in sync. */
   readonly catchUp: ByteRate;
   readonly counts: ReplicationCounts;

@@ -244,10 +244,8 @@ export class Replica {
     this.unsaved = undefined;
     if (this.role === undefined) return;
     this.highWatermark = this.role.highWatermark;
-    if (this.role instanceof Leader) {
-      this.parts.counts.fencedMessages += Math.max(0, this.partition.log.end - this.role.highWatermark);
-      this.role.stop();
-    }
+    if (this.role instanceof Leader) this.parts.counts.fencedMessages += Math.max(0, this.partition.log.end - this.role.highWatermark);
+    this.role.stop();
     this.role = undefined;
     this.repair.reset();
     this.partition.host.onRole({ name: "out", epoch: this.epoch });

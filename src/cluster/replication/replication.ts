@@ -69,6 +69,8 @@ export class Replication {
   private readonly departures: Departures;
   private timer: Timer | undefined;
   private pulses = 0;
+  /** The last number of ReplicationParts.nextAsk. */
+  private asks = 0;
   private pulsedMs: number;
 
   constructor(private readonly options: ReplicationOptions) {
@@ -106,7 +108,11 @@ export class Replication {
     const isThere = (uid: string) => options.isAlive(uid) || peers.get(uid)?.isUp === true;
     this.departures = new Departures(clock, isThere, options.removalOf ?? (() => undefined));
     const isGone = (uid: string) => this.departures.isGone(uid);
-    this.parts = { uid: hello.uid, clock, settings, peers, writer, lease, isGone, catchUp, counts, logger, inSyncLog, errors };
+    const nextAsk = () => {
+      this.asks = (this.asks + 1) >>> 0;
+      return this.asks;
+    };
+    this.parts = { uid: hello.uid, clock, settings, peers, writer, lease, isGone, nextAsk, catchUp, counts, logger, inSyncLog, errors };
     this.orderRights = new OrderRights(etcd, clock, hello.uid);
     this.election = new Election(this.parts, options.isAlive);
     this.scrubber = new Scrubber(settings.scrubMs, () => this.byNumber.values(), counts);

@@ -44,8 +44,8 @@ import {
 //   NEED, HAVE, SKIP: what is damaged, see repair/repair-frames.ts
 //   STATE-KEYS, STATE-MORE, STATE: what goes along with the messages, see state/state-frames.ts
 //
-// A partition is named by the prefix of its message ids, which no other partition of the cluster gets. `ask` numbers a follower's FOLLOWs,
-// so that it can tell the answer to the newest one.
+// A partition is named by the prefix of its message ids, which no other partition of the cluster gets. `ask` numbers what a broker has
+// asked for since it was started, so that each replica can tell the answer to its newest ask.
 
 export const WIRE_VERSION = 1;
 /** A frame is no longer than this: the longest message, and what is around it. */

@@ -37,6 +37,11 @@ test.each([
   ["the last one in sync, without its files, does not lead in the epoch in which it led with them", 600001542],
 ])("%s (seed %d)", (_what, seed) => new ClusterRun(seed, ODDS_BEFORE).play());
 
+test.each([
+  ["a move whose target has got a replica another way does not wait for ever", 1800002457],
+  ["a replica that was removed and added again does not take answers that were meant for the one before", 1900038446],
+])("%s, while a broker hears late of etcd (seed %d)", (_what, seed) => new ClusterRun(seed).play());
+
 test("a follower that has not been told yet what to keep takes nothing for acknowledged that its leader never had", () => {
   // In these, watermarks came before the leader's answer.
   for (const seed of [1016, 1066, 1079, 1126, 1128, 1137]) {

@@ -313,6 +313,30 @@ test("a replica that was removed and added again, and was told so by an answer o
   expect(cluster.inSync.length).toBe(UIDS.length);
 });
 
+test("a replica that was removed and added again does not take answers for its own that were meant for the one before", () => {
+  const cluster = new ThreeBrokers();
+  const leader = cluster.leader as SimBroker;
+  const follower = cluster.brokers.find((broker) => broker !== leader) as SimBroker;
+  cluster.publishMs();
+  const asks: number[] = [];
+  const peer = follower.replication.peers.get(leader.uid) as Peer;
+  const send = peer.send.bind(peer);
+  peer.send = (frame) => {
+    if (frame.kind === "follow" || (frame.kind === "state-keys" && frame.after === "")) asks.push(frame.ask);
+    send(frame);
+  };
+  const before = partitionOf(follower);
+  leader.replication.peers.get(follower.uid)?.send({ kind: "lead", partition: PREFIX, epoch: before.role.epoch });
+  cluster.until("it has asked anew", () => asks.length > 0);
+  cluster.take(follower.uid);
+  cluster.until("it has nothing any more", () => !follower.partitions.has(PREFIX));
+  cluster.changeRecord(() => ({ replicas: UIDS, additions: 1 }));
+  cluster.until("all are in sync", () => cluster.inSync.length === UIDS.length);
+  expect(partitionOf(follower)).not.toBe(before);
+  expect(asks.length).toBeGreaterThan(3);
+  expect(new Set(asks).size).toBe(asks.length);
+});
+
 test("a replica that is added disturbs nobody who is in sync, and others join when they know of it", () => {
   const cluster = new ThreeBrokers();
   const leader = cluster.leader as SimBroker;

@@ -24,10 +24,16 @@ export class StateFollower {
 
   /** Begins to tell the leader what is here. */
   begin(): void {
-    this.ask++;
+    this.ask = this.parts.nextAsk();
     this.number = -1;
     this.againAtMs = undefined;
     this.tellKeys("");
+  }
+
+  /** Nothing more is taken, or told. */
+  stop(): void {
+    this.ask = this.parts.nextAsk();
+    this.againAtMs = undefined;
   }
 
   onMore({ ask, after }: StateMore): void {

@@ -48,9 +48,11 @@ function start() {
     uid: "own",
     clock: systemClock,
     peers: peers as ReplicationParts["peers"],
+    nextAsk: () => ++asks,
     catchUp: new ByteRate(systemClock, 1e9),
     errors: new RateLimitedLog(logger, () => 0),
   };
+  let asks = 0;
   const partition: Partial<PartitionParts> = { name: "t/0", number: 7, state };
   return { state, logger, sent, peer: peer as Peer, parts: parts as ReplicationParts, partition: partition as PartitionParts };
 }
