@@ -26,7 +26,7 @@ class FailingState implements ReplicaState {
     return { key, epoch: 1, number: 1, value: Buffer.from("value") };
   }
 
-  apply(): void {}
+  apply(_changes: unknown, _done: (failure: Error | undefined) => void): void {}
 
   private read(): void {
     if (this.isFailing) throw new Error("disk I/O error");
@@ -84,6 +84,33 @@ test("a follower that cannot read its state tells its keys when it can again", (
   state.isFailing = false;
   follower.review(systemClock.steadyMs() + 10_000);
   expect(sent).toMatchObject([{ kind: "state-keys", keys: [{ key: "a" }] }]);
+});
+
+test("what a follower has stored only after its end is not told", () => {
+  const { state, peer, parts, partition } = start();
+  state.isFailing = false;
+  let told = 0;
+  const follower = new StateFollower(
+    1,
+    parts,
+    partition,
+    () => peer,
+    () => told++,
+  );
+  let store = (): void => {};
+  state.apply = (_changes: unknown, done: (failure: Error | undefined) => void) => {
+    store = () => done(undefined);
+  };
+  const take = () => follower.onState({ kind: "state", partition: 7, epoch: 1, ask: parts.nextAsk() - 1, number: 3, changes: [] });
+  follower.begin();
+  take();
+  store();
+  expect([told, follower.number]).toEqual([1, 3]);
+  follower.begin();
+  take();
+  follower.stop();
+  store();
+  expect([told, follower.number]).toEqual([1, -1]);
 });
 
 test("what cannot be read of channels keeps all messages", () => {
