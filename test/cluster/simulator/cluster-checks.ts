@@ -86,6 +86,10 @@ export class ClusterChecks implements BrokerWatch {
     this.found(partition, this.of(partition).onAck(partition, messages, end, own, minInSync, hasLease));
   }
 
+  isRemoved(partition: SimPartition, message: number): boolean {
+    return this.of(partition).isRemoved(message);
+  }
+
   onStateAck(partition: SimPartition, versions: readonly StateKey[]): void {
     this.answered++;
     this.found(partition, this.of(partition).onStateAck(partition, versions, this.ownRecordOf(partition)));

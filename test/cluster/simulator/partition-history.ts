@@ -136,6 +136,11 @@ export class PartitionHistory {
     this.removed = Math.max(this.removed, below);
   }
 
+  isRemoved(message: number): boolean {
+    const sequence = this.removed === 0 ? -1 : this.released.indexOf(message);
+    return sequence >= 0 && sequence < this.removed;
+  }
+
   /** What is below was removed or skipped by some replica, as it is finished: where others have it, and it is damaged, it stays so. */
   get removedBelow(): number {
     const disks = [...this.dataPaths.values()].flatMap(({ partitions }) => partitions.get(this.prefix) ?? []);

@@ -25,6 +25,8 @@ export interface BrokerWatch {
   onHighWatermark(partition: SimPartition, sequence: number): void;
   /** @param end the sequence after the last of the messages */
   onAck(partition: SimPartition, messages: readonly number[], end: number): void;
+  /** Whether a message was acknowledged, and some replica has removed it since. */
+  isRemoved(partition: SimPartition, message: number): boolean;
   /** Changes of the state count: keys, and the versions that they have got. */
   onStateAck(partition: SimPartition, versions: readonly StateKey[]): void;
   /** A message goes to a consumer. @param message undefined: the log does not have it */

@@ -92,6 +92,10 @@ export class ThreeBrokers implements BrokerWatch {
     return time.nowMs - startMs;
   }
 
+  isRemoved(): boolean {
+    return false;
+  }
+
   onAck(_partition: SimPartition, messages: readonly number[]): void {
     this.acked.push(...messages);
   }
