@@ -124,7 +124,14 @@ async function measureBunsq(workload: Workload, messages: number, program: strin
   });
   const { ports } = await leaderOf(cluster, workload);
   const [serverPid = 0, ...morePids] = [...cluster.brokers.map(({ pid }) => pid), ...cluster.etcd.pids];
-  const target = { ...ports, serverPid, morePids, messages, warmUp: Math.ceil(messages * Number(values["warm-up"])), bodyBytes: BODY_BYTES };
+  const target = {
+    ...ports,
+    serverPid,
+    morePids,
+    messages,
+    warmUp: Math.ceil(messages * Number(values["warm-up"])),
+    bodyBytes: BODY_BYTES,
+  };
   if (workload.perSecond > 0) return await generate("load/generator.ts", { kind: "latency", perSecond: workload.perSecond, ...target });
   const { connections, batch, outstanding, asTrains } = workload;
   const publish: PublishLoad = { command: batch > 1 ? "MPUB" : "PUB", connections, batch, outstanding, asTrains, bodyBytes: BODY_BYTES };
