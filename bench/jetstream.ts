@@ -94,6 +94,11 @@ async function generate(program: string, job: Job | NatsJob): Promise<Measuremen
   return JSON.parse(output) as Measurement;
 }
 
+/** How many messages at the beginning of a run are not measured. */
+function warmUpOf(messages: number): number {
+  return Math.ceil(messages * warmUpPart);
+}
+
 async function measureJetStream(workload: Workload, messages: number, program: string): Promise<Measurement> {
   await using servers = await NatsServers.start(program, workload.syncs);
   const isLatency = workload.perSecond > 0;
@@ -109,7 +114,7 @@ async function measureJetStream(workload: Workload, messages: number, program: s
     morePids,
     bodyBytes: BODY_BYTES,
     messages,
-    warmUp: Math.ceil(messages * Number(values["warm-up"])),
+    warmUp: warmUpOf(messages),
   });
 }
 
@@ -129,7 +134,7 @@ async function measureBunsq(workload: Workload, messages: number, program: strin
     serverPid,
     morePids,
     messages,
-    warmUp: Math.ceil(messages * Number(values["warm-up"])),
+    warmUp: warmUpOf(messages),
     bodyBytes: BODY_BYTES,
   };
   if (workload.perSecond > 0) return await generate("load/generator.ts", { kind: "latency", perSecond: workload.perSecond, ...target });
@@ -171,6 +176,9 @@ const { values } = parseArgs({
     bunsq: { type: "string" },
   },
 });
+const warmUpPart = Number(values["warm-up"]);
+if (!(warmUpPart >= 0 && warmUpPart < 1))
+  throw new Error("--warm-up must be from 0 to below 1: a run without measured messages has no rate");
 const bunsq = values.bunsq?.split(" ") ?? (existsSync(BINARY) ? [BINARY] : [process.execPath, SOURCE]);
 const nats = findNatsServer();
 const lacks = missing("etcd");
