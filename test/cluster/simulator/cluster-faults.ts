@@ -18,6 +18,7 @@ const LONGEST_MOVES_MS = 8_000;
 /** How often somebody asks for a move that has not ended. */
 const ASK_MS = 100;
 const DAY_MS = 86_400_000;
+const nothing = () => {};
 /** More than any clock drifts, and less than a lease allows for. */
 const MAX_DRIFT = 0.01;
 
@@ -27,7 +28,7 @@ export class ClusterFaults {
   /** What ends the faults that there are. */
   private readonly undos = new Set<() => void>();
   private lossMs = Number.NEGATIVE_INFINITY;
-  /** A replica is moved away and back. */
+  /** A replica is being moved away and back. */
   private isMovingBack = false;
   readonly operators: ClusterOperators;
 
@@ -300,23 +301,16 @@ export class ClusterFaults {
     if (this.isMovingBack) return;
     const { requests, view } = random.pick(lookups);
     // A leader that does not hear that it is to hand over stays where it is.
-    const choices = [...view.partitions].flatMap(
-      ([
-        name,
-        {
-          value: { replicas, leader },
-        },
-      ]) =>
-        machines.all.flatMap((machine) => {
-          const { uid } = machine.dataPath;
-          const others = machines.all.filter(({ dataPath }) => !replicas.includes(dataPath.uid));
-          return uid !== leader && replicas.includes(uid) && others.length > 0 ? [{ name, machine, from: uid, others }] : [];
-        }),
-    );
+    const choices = [...view.partitions].flatMap(([name, stored]) => {
+      const { replicas, leader } = stored.value;
+      const others = machines.all.filter(({ dataPath }) => !replicas.includes(dataPath.uid));
+      const followers = machines.all.filter(({ dataPath: { uid } }) => uid !== leader && replicas.includes(uid));
+      return others.length === 0 ? [] : followers.map((machine) => ({ name, machine, others }));
+    });
     if (choices.length === 0) return;
-    const { name, machine, from, others } = random.pick(choices);
+    const { name, machine, others } = random.pick(choices);
     const [topic, partition] = [name.split("/")[0], Number(name.split("/")[1])];
-    const to = random.pick(others).dataPath.uid;
+    const [from, to] = [machine.dataPath.uid, random.pick(others).dataPath.uid];
     world.note(`${machine.name} hears late of etcd, and ${name} moves to ${to} and back`);
     etcd.deafen(machine.name);
     this.isMovingBack = true;
@@ -326,32 +320,18 @@ export class ClusterFaults {
     });
     const untilMs = time.nowMs + LONGEST_MOVES_MS;
     time.after(LONGEST_MOVES_MS, heal);
-    const has = (uid: string) => this.run.checks.recordOf(name)?.replicas.includes(uid) === true;
+    const record = () => this.run.checks.recordOf(name);
+    const has = (uid: string) => record()?.replicas.includes(uid) === true;
     const move = (one: string, other: string) => () => void requests.move(topic, partition, one, other);
-    const lead = () => void requests.lead(topic, partition, from);
-    this.askUntil(
-      () => has(to) && !has(from),
-      move(from, to),
-      untilMs,
-      () =>
-        this.askUntil(
-          () => has(from),
-          move(to, from),
-          untilMs,
-          () => {
-            time.after(random.int(0, LONGEST_RETURN_MS), heal);
-            const isInSync = () => this.run.checks.recordOf(name)?.inSync.includes(from) === true;
-            if (random.chance(0.5)) this.askUntil(() => !this.isMovingBack, lead, untilMs);
-            else
-              this.askUntil(
-                isInSync,
-                () => {},
-                untilMs,
-                () => this.killLeader(name),
-              );
-          },
-        ),
-    );
+    const moveBack = () => this.askUntil(() => has(from), move(to, from), untilMs, haveItLead);
+    const haveItLead = () => {
+      time.after(random.int(0, LONGEST_RETURN_MS), heal);
+      const isInSync = () => record()?.inSync.includes(from) === true;
+      const lead = () => void requests.lead(topic, partition, from);
+      if (random.chance(0.5)) this.askUntil(() => !this.isMovingBack, lead, untilMs, nothing);
+      else this.askUntil(isInSync, nothing, untilMs, () => this.killLeader(name));
+    };
+    this.askUntil(() => has(to) && !has(from), move(from, to), untilMs, moveBack);
   }
 
   private killLeader(name: string): void {
@@ -396,7 +376,7 @@ export class ClusterFaults {
   }
 
   /** Asks for something again and again until it is so, and goes on then. */
-  private askUntil(isDone: () => boolean, ask: () => void, untilMs: number, goOn = () => {}): void {
+  private askUntil(isDone: () => boolean, ask: () => void, untilMs: number, goOn: () => void): void {
     const { time } = this.run.world;
     if (this.isEnding || time.nowMs > untilMs) return;
     if (isDone()) return goOn();

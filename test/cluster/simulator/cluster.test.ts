@@ -6,7 +6,7 @@ import { playSchedules } from "./schedules.ts";
 import { Violation } from "./violation.ts";
 
 const SCHEDULES = Number(process.env.BUNSQ_SCHEDULES ?? 100);
-/** Each broken variant has to be noticed within this many. Most are within 50, and the rarest takes some 120. */
+/** Each broken variant has to be noticed within this many. Most are within 50, and the rarest takes some 200. */
 const VARIANT_SCHEDULES = 1_000;
 /** What the seeds below were found with. */
 const ODDS_BEFORE = { toAndFro: 0 };

@@ -136,6 +136,7 @@ export class PartitionHistory {
     this.removed = Math.max(this.removed, below);
   }
 
+  /** Whether a message was acknowledged, and some replica has removed it since. */
   isRemoved(message: number): boolean {
     const sequence = this.removed === 0 ? -1 : this.released.indexOf(message);
     return sequence >= 0 && sequence < this.removed;
