@@ -80,7 +80,8 @@ export class Controller {
   private readonly leads: LeadBalance;
   /** The request for balance, by its revision, that leaders were planned for. */
   private leadsPlannedFor = 0;
-  private hasMovedReplicas = false;
+  /** Leaders have to be planned again for it: moves were under way at their partitions, or replicas that moved since took leaders along. */
+  private areLeadsPartial = false;
 
   constructor(private readonly options: ControllerOptions) {
     const { view, threshold } = options;
@@ -255,7 +256,7 @@ export class Controller {
     const asked = view.balanceRequest?.modRevision ?? 0;
     if (asked !== 0 && asked !== this.leadsPlannedFor) {
       this.leadsPlannedFor = asked;
-      this.hasMovedReplicas = false;
+      this.areLeadsPartial = view.moves.size > 0;
       this.leads.planAll(clock.steadyMs());
     } else if (isWithin(balanceHours, clock.wallMs())) this.leads.plan(clock.steadyMs());
   }
@@ -264,9 +265,9 @@ export class Controller {
   private async endRequest(seat: Stored<ControllerRecord>): Promise<void> {
     const { view, keys, logger } = this.options;
     const request = view.balanceRequest;
-    if (request === undefined) return;
-    // Replicas took their leaders along.
-    if (this.hasMovedReplicas) this.leadsPlannedFor = 0;
+    // One that came in the midst of a round has its leaders planned in the next.
+    if (request === undefined || request.modRevision !== this.leadsPlannedFor) return;
+    if (this.areLeadsPartial) this.leadsPlannedFor = 0;
     else {
       const key = keys.balanceRequest;
       const isDone = await this.commit(seat, [{ key, modRevision: request.modRevision }], [{ remove: key }]);
@@ -373,7 +374,7 @@ export class Controller {
     const stored = view.partitions.get(name)?.value;
     if (stored === undefined) return [];
     this.rest(name);
-    this.hasMovedReplicas = true;
+    this.areLeadsPartial = true;
     const { topic, partition } = placed;
     const move = { state: "waiting", what: "replace", why: "balance", topic, partition, uid: stored.uid, from, to, inSync: 0 } as const;
     return [{ prefix: stored.prefix, move }];

@@ -160,3 +160,21 @@ test("outside of its hours nothing moves until an operator asks for balance", ()
   expect([Math.min(...cluster.kept), Math.max(...cluster.kept)]).toEqual([9, 9]);
   expect(Math.max(...cluster.led) - Math.min(...cluster.led)).toBeLessThanOrEqual(1);
 });
+
+test("leaders are spread when that is asked for, also while others are handed over as an operator asked", () => {
+  const uneven: string[] = [];
+  for (let seed = 100; seed < 130; seed++) {
+    const cluster = new PlacedCluster(seed, 3);
+    const { world, lookup, brokers } = cluster;
+    cluster.create("t", 6, 3, 2);
+    untilLed(cluster, [2, 2, 2], MINUTE_MS);
+    for (let partition = 0; partition < 6; partition++)
+      expect(world.time.settle(lookup.requests.lead("t", partition, brokers[0].uid))).toBeUndefined();
+    world.time.advance(world.random.int(0, 1_000));
+    expect(world.time.settle(lookup.requests.balance())).toBeUndefined();
+    world.time.until(() => world.etcd.store.range(KEYS.balanceRequest).length === 0, MINUTE_MS, "it is balanced");
+    cluster.rest();
+    if (cluster.led.join() !== "2,2,2") uneven.push(`seed ${seed}: ${cluster.led}`);
+  }
+  expect(uneven).toEqual([]);
+});
