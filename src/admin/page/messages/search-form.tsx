@@ -54,20 +54,7 @@ export function SearchForm({ search, brokers, partitions }: { search: Search; br
             </select>
           </label>
         )}
-        {topic !== "" && (partitions > 1 || partition !== "") && (
-          <label class="field inline">
-            <span>Partition</span>
-            <input
-              type="number"
-              min="0"
-              max={Math.max(0, partitions - 1)}
-              step="1"
-              placeholder="all"
-              value={partition}
-              onChange={(event) => setQuery({ partition: event.currentTarget.value, from: undefined })}
-            />
-          </label>
-        )}
+        {topic !== "" && (partitions > 1 || partition !== "") && <PartitionField partition={partition} partitions={partitions} />}
         {topic !== "" && (
           <Segments
             label="State"
@@ -79,6 +66,27 @@ export function SearchForm({ search, brokers, partitions }: { search: Search; br
       </div>
       <Terms key={`${search.from} ${search.match} ${search.q}`} search={search} />
     </div>
+  );
+}
+
+function PartitionField({ partition, partitions }: { partition: string; partitions: number }) {
+  // What is typed stays while the page is drawn anew, as with each message of a tail.
+  const [text, setText] = useState(partition);
+  useEffect(() => setText(partition), [partition]);
+  return (
+    <label class="field inline">
+      <span>Partition</span>
+      <input
+        type="number"
+        min="0"
+        max={Math.max(0, partitions - 1)}
+        step="1"
+        placeholder="all"
+        value={text}
+        onInput={(event) => setText(event.currentTarget.value)}
+        onChange={(event) => setQuery({ partition: event.currentTarget.value, from: undefined })}
+      />
+    </label>
   );
 }
 

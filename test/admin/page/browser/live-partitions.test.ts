@@ -53,6 +53,22 @@ liveTest("messages have their partition, key and header, and are found by them",
   await page.getByText("3 messages", { exact: true }).waitFor();
 });
 
+liveTest("the partition that is being typed stays while messages come in", async (page) => {
+  await site.cluster.call(0, "/topic/create?topic=tailed&partition_num=5");
+  await site.untilKnown("tailed");
+  await page.goto(`${site.cluster.url}/messages?topic=tailed&tail=on`);
+  await page.getByText("0 messages since the tail began").waitFor();
+  const field = page.getByLabel("Partition");
+  await field.fill("4");
+  await until("a message came", async () => {
+    await site.cluster.publish(0, "tailed", "of a tail");
+    return (await page.locator("tbody button.row-link").count()) > 0;
+  });
+  expect(await field.inputValue()).toBe("4");
+  await field.press("Enter");
+  await page.waitForURL(/partition=4/);
+});
+
 liveTest("a message is published with a key and headers, and a wrong header is told", async (page) => {
   await site.cluster.call(0, "/topic/create?topic=typed&partition_num=3");
   await site.untilKnown("typed");
