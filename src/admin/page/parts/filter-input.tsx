@@ -13,7 +13,12 @@ interface FilterInputProps {
 export function FilterInput({ label, value, onChange }: FilterInputProps) {
   const [text, setText] = useState(value);
   const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
-  useEffect(() => setText(value), [value]);
+  const told = useRef(value);
+  // What was told comes back as the value, when more may have been typed.
+  useEffect(() => {
+    if (value !== told.current) setText(value);
+    told.current = value;
+  }, [value]);
   useEffect(() => () => clearTimeout(timer.current), []);
   return (
     <input
@@ -26,7 +31,10 @@ export function FilterInput({ label, value, onChange }: FilterInputProps) {
         const next = event.currentTarget.value;
         setText(next);
         clearTimeout(timer.current);
-        timer.current = setTimeout(() => onChange(next), SETTLE_MS);
+        timer.current = setTimeout(() => {
+          told.current = next;
+          onChange(next);
+        }, SETTLE_MS);
       }}
     />
   );

@@ -59,6 +59,35 @@ browserTest("50,000 rows are a hundred in the document, wherever the list is scr
   expect(asked.filter((view) => !view.includes("limit=120"))).toEqual([]);
 });
 
+browserTest("a filter keeps what is typed while the page takes over what was typed before", async ({ page }) => {
+  await page.goto(`${fake.url}/topics`);
+  const field = page.getByRole("searchbox").first();
+  await field.waitFor();
+  // A letter is typed in the very moment in which those before it come into the address, and one more once the page has been drawn.
+  await page.evaluate(`(async () => {
+    const input = document.querySelector("input.filter");
+    const type = (text) => {
+      input.value += text;
+      input.dispatchEvent(new InputEvent("input", { bubbles: true }));
+    };
+    const replace = window.history.replaceState.bind(window.history);
+    const replaced = new Promise((resolve) => {
+      window.history.replaceState = (...parameters) => {
+        replace(...parameters);
+        window.history.replaceState = replace;
+        type("d");
+        resolve();
+      };
+    });
+    type("or");
+    await replaced;
+    for (let frame = 0; frame < 3; frame++) await new Promise(requestAnimationFrame);
+    type("e");
+  })()`);
+  await until("the address has all", () => page.url().includes("filter=orde"));
+  expect(await field.inputValue()).toBe("orde");
+});
+
 browserTest("sorting and filtering are the server's, and stay in the address", async ({ page }) => {
   await page.goto(`${fake.url}/topics`);
   await page.getByText("2,000 topics").waitFor();
