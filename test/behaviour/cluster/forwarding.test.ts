@@ -80,6 +80,7 @@ describeUnless(missing("etcd"))("publishes at brokers that do not lead", () => {
       expect(await client.call(`PUB ${TOPIC}`, "made")).toBe("OK");
       const leader = await cluster.leader();
       const [other] = [0, 1, 2].filter((index) => index !== leader);
+      await cluster.untilFollows(other as number, leader);
       const consumer = await RawClient.connect(cluster.broker(other as number).tcpPort);
       const { tcpPort } = cluster.broker(leader);
       expect(await ask(consumer, `SUB ${TOPIC} c`)).toBe(
@@ -194,6 +195,7 @@ describeUnless(missing("etcd"))("publishes at brokers that do not lead", () => {
       await ask(maker, `SUB ${TOPIC} c`);
       const leader = await cluster.leader();
       const [other] = [0, 1, 2].filter((index) => index !== leader);
+      await cluster.untilFollows(other as number, leader);
       const client = await RawClient.connect(cluster.broker(other as number).tcpPort);
       const where = `the broker at 127.0.0.1:${cluster.broker(leader).tcpPort} leads partition 0 of topic ${TOPIC}`;
       expect(await ask(client, `PUB ${TOPIC}`, "x")).toBe(`E_PUB_FAILED PUB failed ${where}`);

@@ -73,7 +73,7 @@ describeUnless(missing("etcd"))("a cluster with TLS, in an etcd with users", () 
           "each broker takes a publish",
           async () => (await fetch(`http://${http}/pub?topic=t`, { method: "POST", body: "m" })).ok,
         );
-      expect(await inSync()).toBe(3);
+      await until("all three are in sync", async () => (await inSync()) === 3);
       const user = { name: "broker", password: PASSWORD };
       const asBroker = new EtcdHttp({ endpoints: etcd.endpoints, callLimitMs: 10_000, tls: { ca: clientTls().ca }, user });
       expect(await asBroker.put("/bunsq/other/topics/t", "")).toMatchObject({ reason: "refused" });

