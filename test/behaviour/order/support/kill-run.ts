@@ -163,7 +163,9 @@ export class KillRun {
 
   private failOnViolations(): void {
     const { violations } = this.ledger;
-    if (violations.length > 0) throw new Error(violations.join("\n"));
+    if (violations.length === 0) return;
+    const stalls = this.server?.log().match(/LOOP: .*/g) ?? [];
+    throw new Error([...violations, `this process stood still for ${this.stall.worst().toFixed(0)} ms at most`, ...stalls].join("\n"));
   }
 }
 
