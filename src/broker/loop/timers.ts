@@ -21,7 +21,9 @@ const NOTES_INTERVAL_MS = 1000;
 /** After a write that failed, it is tried this often whether the disk takes one. */
 const PROBE_INTERVAL_MS = 1000;
 /** If the event loop has not come here for this long, the process was stopped or held up. Otherwise it comes each SURVEY_INTERVAL_MS. */
-const STALL_MS = 1000;
+const STALL_MS = 2 * SURVEY_INTERVAL_MS;
+/** Shorter stalls are the business of a loaded machine, and not told. */
+const NOTABLE_STALL_MS = 1000;
 /** After a stall, sockets are read in this many turns before deadlines count: one turn may not see all that are ready. */
 const GRACE_TURNS = 3;
 
@@ -96,7 +98,8 @@ export class Timers {
 
   private beginGrace(stallMs: number): void {
     const { turn, listener, clock, logger } = this.parts;
-    logger.warn(`LOOP: nothing was done for ${(stallMs / 1000).toFixed(1)} s; what clients sent is read before anything times out`);
+    if (stallMs > NOTABLE_STALL_MS)
+      logger.warn(`LOOP: nothing was done for ${(stallMs / 1000).toFixed(1)} s; what clients sent is read before anything times out`);
     this.inGrace = true;
     listener.excuse(stallMs, turn.nowMs);
     let turns = GRACE_TURNS;
