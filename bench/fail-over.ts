@@ -5,6 +5,7 @@
  *     --only=A,B         kill, terminate, return, partitions
  *     --partitions=N     default 1,000
  *     --per-topic=N      as many of them has each topic (default 10)
+ *     --catch-up-rate=N  the brokers' --cluster-catch-up-rate, bytes a second
  *     --bunsq=COMMAND    the command that starts bunsq (default dist/bunsq, or the source if it is not built)
  *
  * Brokers, lookups and a lone etcd run on this host. One producer publishes a message every 5 ms, and asks nobody to wait for the one
@@ -28,6 +29,8 @@ const EACH_MS = 5;
 /** A round in which nothing works again by then has failed. */
 const PATIENCE_MS = 30_000;
 const POLL_MS = 20;
+/** While publishes are timed, etcd is asked so seldom that they do not wait for it, in this process or for a core. */
+const SELDOM_MS = 500;
 const PLAIN_MS = 5_000;
 /** Clients that make topics at the same time. */
 const MAKERS = 8;
@@ -43,11 +46,14 @@ const { values } = parseArgs({
     only: { type: "string", default: "kill,terminate,return,partitions" },
     partitions: { type: "string", default: "1000" },
     "per-topic": { type: "string", default: "10" },
+    "catch-up-rate": { type: "string" },
     bunsq: { type: "string" },
   },
 });
 const program = values.bunsq?.split(" ") ?? (existsSync(BINARY) ? [BINARY] : [process.execPath, SOURCE]);
 const rounds = Number(values.rounds);
+const rate = values["catch-up-rate"];
+const brokerFlags = rate === undefined ? [] : [`--cluster-catch-up-rate=${rate}`];
 
 /** Publishes and consumes all the time, and knows when each message was sent, acknowledged and delivered. */
 class Traffic {
@@ -135,7 +141,7 @@ class Site implements AsyncDisposable {
 
   static async start(): Promise<Site> {
     const places = Array.from({ length: BROKERS }, () => PLACE);
-    const cluster = await ClusterProcesses.start({ lookups: [PLACE, PLACE], brokers: places, program });
+    const cluster = await ClusterProcesses.start({ lookups: [PLACE, PLACE], brokers: places, program, brokerFlags });
     const site = new Site(cluster, new ClusterRecords(cluster.etcd.endpoints));
     await until("all brokers are members", async () => (await site.records.brokers()).length === BROKERS, PATIENCE_MS);
     return site;
@@ -171,12 +177,12 @@ class Site implements AsyncDisposable {
   }
 
   /** Waits until all replicas of all partitions are in sync. */
-  async untilWhole(partitions: number): Promise<void> {
+  async untilWhole(partitions: number, pollMs = POLL_MS): Promise<void> {
     const isWhole = ({ record }: Placed) => record.leader !== "" && record.inSync.length === BROKERS;
     await until(
       "all replicas are in sync",
       async () => {
-        const placed = await this.placed();
+        const placed = await this.placed(pollMs);
         return placed.length === partitions && placed.every(isWhole);
       },
       PATIENCE_MS * 4,
@@ -184,8 +190,8 @@ class Site implements AsyncDisposable {
   }
 
   /** What etcd has of the partitions; nothing if it does not answer. It is not asked more often than it takes. */
-  async placed(): Promise<Placed[]> {
-    await Bun.sleep(POLL_MS);
+  async placed(pollMs = POLL_MS): Promise<Placed[]> {
+    await Bun.sleep(pollMs);
     return this.records.partitions().catch(() => []);
   }
 
@@ -289,7 +295,7 @@ async function replicaReturns(): Promise<void> {
       await Bun.sleep(4_000);
       const began = performance.now();
       await follower.start();
-      await site.untilWhole(1);
+      await site.untilWhole(1, SELDOM_MS);
       const whole = performance.now();
       // What is on its way is answered.
       await Bun.sleep(Math.max(500, 2_000 - (whole - began)));
