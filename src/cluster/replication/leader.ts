@@ -253,7 +253,7 @@ export class Leader implements Counted {
   /** The disk of this broker holds everything up, and another one's does not. It leads, and waits for this one where it might be alone. */
   private leaveToBetter(): void {
     if (!this.isLate) return;
-    const isBetter = (one: FollowerProgress) => this.endOf(one) >= this.own.end && this.state.hasOf(one.uid) >= this.state.stored;
+    const isBetter = (one: FollowerProgress) => this.endOf(one) >= this.own.end && this.state.hasStored(one.uid);
     const better = this.candidates.find((one) => isBetter(one) && !this.mustLeave(one.uid));
     const others = this.inSync.known.filter((uid) => uid !== this.parts.uid);
     const areEnough = others.length >= Math.max(2, this.partition.host.minInSync);

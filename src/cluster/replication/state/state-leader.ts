@@ -29,8 +29,8 @@ export class StateLeader {
    */
   mark = -1;
   private readonly followers = new Map<string, StateProgress>();
-  /** This broker has stored everything up to this change. */
-  stored = 0;
+  /** This broker has stored everything up to this change. Below 0: it may lose what it got as a follower, if the power goes. */
+  private stored = -1;
   /** Since when nothing could be stored, by the steady clock. */
   private failingSinceMs: number | undefined;
   /** What it has not stored yet. */
@@ -45,7 +45,9 @@ export class StateLeader {
     private readonly parts: ReplicationParts,
     private readonly partition: PartitionParts,
     private readonly counted: Counted,
-  ) {}
+  ) {
+    this.askWork();
+  }
 
   /** Sets a key, or removes it. Changes of one turn go together. */
   change(key: string, value: Buffer | undefined): void {
@@ -105,6 +107,11 @@ export class StateLeader {
   /** Whether a follower has everything. */
   isComplete(uid: string): boolean {
     return this.hasOf(uid) === this.number;
+  }
+
+  /** Whether a follower has no less than this broker has stored. */
+  hasStored(uid: string): boolean {
+    return this.hasOf(uid) >= Math.max(this.stored, 0);
   }
 
   /** The change up to which a follower has everything. */
@@ -168,9 +175,9 @@ export class StateLeader {
     for (const uid of this.followers.keys()) this.sendTo(uid);
   }
 
-  /** Stores what is not stored. Where that fails, review() tries again. */
+  /** Stores what is not stored, at first nothing: then all that came before is. Where that fails, review() tries again. */
   private store(): void {
-    if (this.isStoring || this.unstored.size === 0) return;
+    if (this.isStoring || (this.unstored.size === 0 && this.stored >= 0)) return;
     this.isStoring = true;
     const { number } = this;
     const changes = [...this.unstored.values()];

@@ -53,7 +53,7 @@ function start() {
     errors: new RateLimitedLog(logger, () => 0),
   };
   let asks = 0;
-  const partition: Partial<PartitionParts> = { name: "t/0", number: 7, state };
+  const partition: Partial<PartitionParts> = { name: "t/0", number: 7, state, host: {} as PartitionParts["host"] };
   return { state, logger, sent, peer: peer as Peer, parts: parts as ReplicationParts, partition: partition as PartitionParts };
 }
 
@@ -68,6 +68,20 @@ test("a leader that cannot read its state sends it when it can again", () => {
   state.isFailing = false;
   leader.review();
   expect(sent).toMatchObject([{ kind: "state", number: 0, changes: [{ key: "a" }] }]);
+});
+
+test("what a leader got as a follower counts once it is on its own disk", () => {
+  const { state, parts, partition } = start();
+  const waiting: (() => void)[] = [];
+  state.apply = (_changes: unknown, done: (failure: Error | undefined) => void) => void waiting.push(() => done(undefined));
+  // It has taken over from one that was killed, and is the only one in sync.
+  const leader = new StateLeader(2, parts, partition, { members: ["own"], mayAdvance: true, isInSync: () => true });
+  leader.review();
+  expect([waiting.length, leader.mark]).toEqual([1, -1]);
+  waiting[0]?.();
+  expect(leader.mark).toBe(0);
+  leader.review();
+  expect(waiting.length).toBe(1);
 });
 
 test("a follower that cannot read its state tells its keys when it can again", () => {
